@@ -1,0 +1,38 @@
+# Two commands: `make run` shows everything at once, `make test` proves it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint types unit bench clean
+
+.venv/.run: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.test: .venv/.run
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+run: .venv/.run
+	@exec $(BIN)/binmon run -c config.yaml
+
+test: .venv/.test lint types unit
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.test
+	$(BIN)/mypy
+
+unit: .venv/.test
+	$(BIN)/python -m pytest
+
+bench: .venv/.test
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[benchmark]'
+	$(BIN)/python benchmarks/books.py
+	$(BIN)/python benchmarks/recorder.py
+
+clean:
+	rm -rf .venv build dist *.egg-info data

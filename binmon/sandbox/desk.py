@@ -1,0 +1,46 @@
+"""The fault desk: the HTTP face of faults and state (``/sandbox/...`` on the REST port)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from .fault_kinds import BadFault, table
+from .faults import FaultBoard
+from .rest import Answer
+
+
+class FaultDesk:
+    """Answers ``GET /sandbox/state``, ``GET /sandbox/faults`` and ``POST /sandbox/faults``."""
+
+    def __init__(self, board: FaultBoard, state: Callable[[], dict[str, Any]]) -> None:
+        self._board = board
+        self._state = state
+
+    def answer(self, method: str, target: str, body: bytes) -> Answer:
+        """The answer to one request; 400 with a clear text for what cannot be done."""
+        path = urlsplit(target).path
+        if path == "/sandbox/state" and method == "GET":
+            return _answer(200, self._state())
+        if path == "/sandbox/faults" and method == "GET":
+            return _answer(200, {"kinds": table(), "active": self._board.active()})
+        if path == "/sandbox/faults" and method == "POST":
+            try:
+                return _answer(200, {"ok": True, **self._board.inject(_parsed(body))})
+            except BadFault as error:
+                return _answer(400, {"ok": False, "error": str(error)})
+        known = "GET /sandbox/state, GET /sandbox/faults, POST /sandbox/faults"
+        return _answer(404, {"ok": False, "error": f"no {method} {path}, expected {known}"})
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise BadFault(f"the body is not JSON: {error}") from error
+
+
+def _answer(status: int, body: dict[str, Any]) -> Answer:
+    return Answer(status, json.dumps(body, ensure_ascii=False))

@@ -1,0 +1,189 @@
+"""Faults of single events: dropped, repeated, swapped, crossed, fragmented or spoilt on their way to the clients."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import frames
+from .hub import Message, Subscriber
+
+_ENDLESS = 1 << 62
+_DEPTH_SUFFIXES = ("@depth", "@depth@100ms")
+_DEPTH_KINDS = ("gap", "duplicate", "reorder", "crossed_book")
+
+Book = Callable[[str], dict[str, Any]]
+"""The first levels of a symbol's book now, in the shape of REST depth."""
+
+
+class _FragmentedMessage(Message):
+    """An event that goes out in several frames."""
+
+    __slots__ = ("_pieces", "_ping")
+
+    def __init__(self, original: Message, pieces: int, ping: bool) -> None:
+        super().__init__(original.stream, original.symbol, original.payload)
+        self._pieces = pieces
+        self._ping = b"between" if ping else None
+
+    def frame_of(self, text: str) -> bytes:
+        return frames.fragmented(text.encode(), self._pieces, self._ping)
+
+
+class _SpoiltMessage(Message):
+    """An event that cannot be read when it arrives."""
+
+    __slots__ = ("_mode",)
+
+    def __init__(self, original: Message, mode: str) -> None:
+        super().__init__(original.stream, original.symbol, original.payload)
+        self._mode = mode
+
+    def frame_of(self, text: str) -> bytes:
+        return spoilt(text, self._mode)
+
+
+def spoilt(text: str, mode: str) -> bytes:
+    """A frame made of a good text that is broken in one of the ways of the kind ``malformed``."""
+    if mode == "utf8":
+        return frames.frame(text.encode()[:-2] + b"\xff\xfe\xc3\x28")
+    if mode == "header":
+        return frames.frame(text.encode(), opcode=0x3, reserved=0x7)
+    if mode == "truncated":
+        return frames.frame(text[: len(text) // 2].encode())
+    return frames.frame(text.replace(":", ";").encode())
+
+
+class EventFault:
+    """One armed fault of events. The fault board calls it under its lock, once for each event that is published."""
+
+    def __init__(self, kind: str, options: dict[str, Any], wanted_streams: Iterable[str], book: Book) -> None:
+        self.kind = kind
+        self.options = options
+        self._book = book
+        self._connections = frozenset(options["connection"]) if options.get("connection") else None
+        self._streams = frozenset(options["streams"]) if options.get("streams") else None
+        self._symbols = frozenset(options["symbols"]) if options.get("symbols") else None
+        seconds, count = options.get("seconds"), options.get("count")
+        self._until = time.monotonic() + seconds if seconds is not None else None
+        times = count if count is not None else 1 if seconds is None else _ENDLESS
+        # Without a count there is nothing to share out between symbols.
+        self._left = dict.fromkeys(["*"] if times == _ENDLESS else self._keys(wanted_streams), times)
+        self._held: dict[str, Message] = {}
+        self._crossed: dict[str, str] = {}
+        self._release: Message | None = None
+        self._injected: list[str] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        if self._held or self._crossed:
+            return False
+        over = self._until is not None and time.monotonic() >= self._until
+        return over or not any(self._left.values())
+
+    def describe(self) -> dict[str, Any]:
+        """What is left, for ``GET /sandbox/state``."""
+        left = {key: count for key, count in self._left.items() if 0 < count < _ENDLESS}
+        return {
+            "kind": self.kind,
+            **{key: value for key, value in self.options.items() if value is not None},
+        } | ({"left": left} if left else {})
+
+    def hit(self, message: Message, subscribers: Iterable[Subscriber]) -> bool:
+        """Whether this event is concerned; counts it and prepares what :meth:`apply` does to it."""
+        if not self._matches(message) or not any(map(self._concerns, subscribers)):
+            return False
+        key = message.stream if self._streams is not None else message.symbol
+        if key not in self._left:
+            key = "*"
+        count = self._left.get(key, 0)
+        if self._until is not None and time.monotonic() >= self._until:
+            count = 0
+        if self.kind == "reorder":
+            return self._swap(message, key, count)
+        if self.kind == "crossed_book":
+            return self._cross(message, key, count)
+        if not count:
+            return False
+        self._left[key] = count - 1
+        return True
+
+    def apply(self, message: Message, subscriber: Subscriber) -> list[Message]:
+        """What a subscriber gets in place of an event that was hit."""
+        if not self._concerns(subscriber):
+            return [message]
+        if self.kind == "duplicate":
+            return [message] * int(self.options["times"])
+        if self.kind == "reorder":
+            return [] if self._release is None else [message, self._release]
+        if self.kind == "crossed_book":
+            return [self._with_bid(message)]
+        if self.kind == "fragmented":
+            return [_FragmentedMessage(message, self.options["pieces"], self.options["ping"])]
+        if self.kind == "malformed":
+            return [_SpoiltMessage(message, self.options["mode"])]
+        return []  # gap and stall
+
+    def _keys(self, wanted_streams: Iterable[str]) -> list[str]:
+        """What is counted: each named stream, each named symbol, each symbol listened to now, or simply events."""
+        if self._streams is not None:
+            return sorted(self._streams)
+        if self._symbols is not None:
+            return sorted(self._symbols)
+        listened = {
+            stream.split("@", 1)[0].upper() for stream in wanted_streams if self._kind_concerns(stream)
+        }
+        return sorted(listened) or ["*"]
+
+    def _kind_concerns(self, stream: str) -> bool:
+        return stream.endswith(_DEPTH_SUFFIXES) if self.kind in _DEPTH_KINDS else True
+
+    def _matches(self, message: Message) -> bool:
+        if self._streams is not None:
+            return message.stream in self._streams
+        if self._symbols is not None and message.symbol not in self._symbols:
+            return False
+        return self._kind_concerns(message.stream)
+
+    def _concerns(self, subscriber: Subscriber) -> bool:
+        return self._connections is None or subscriber.identifier in self._connections
+
+    def _swap(self, message: Message, key: str, count: int) -> bool:
+        self._release = self._held.pop(message.stream, None)
+        if self._release is not None:
+            return True
+        if not count:
+            return False
+        self._left[key] = count - 1
+        self._held[message.stream] = message
+        return True
+
+    def _cross(self, message: Message, key: str, count: int) -> bool:
+        """Prepare the level to inject: a bid inside the asks, or its true quantity to take it back."""
+        book = self._book(message.symbol)
+        if count and book["asks"]:
+            self._left[key] = count - 1
+            if message.stream not in self._crossed:
+                self._crossed[message.stream] = book["asks"][min(3, len(book["asks"]) - 1)][0]
+            self._injected = [self._crossed[message.stream], "1.00000000"]
+            return True
+        price = self._crossed.pop(message.stream, None)
+        if price is None:
+            return False
+        true_quantity = next((row[1] for row in book["bids"] if row[0] == price), "0.00000000")
+        self._injected = [price, true_quantity]
+        return True
+
+    def _with_bid(self, message: Message) -> Message:
+        injected = self._injected
+        assert injected is not None
+
+        def print_event(micro: bool) -> str:
+            event = json.loads(message.payload(micro))
+            event["b"] = [injected, *(row for row in event["b"] if row[0] != injected[0])]
+            return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+        return Message(message.stream, message.symbol, print_event)

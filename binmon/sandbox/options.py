@@ -1,0 +1,45 @@
+"""Settings of a sandbox: one frozen declaration that command line, configuration file and tests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SandboxOptions:
+    """What a sandbox can be told; defaults are the venue's own limits where the reference names them."""
+
+    rest_port: int = 0
+    """Port of REST and of the fault desk; 0 takes any free one."""
+    stream_port: int = 0
+    """Port of the market streams; 0 takes any free one."""
+    symbols: tuple[str, ...] | None = None
+    """Symbols to list; ``None`` lists the default ones."""
+    seed: int = 1
+    """Decides the order flow, generated symbols and the keys."""
+    rate: float | None = None
+    """Order-flow actions a second and symbol; ``None`` leaves each symbol its own."""
+    replay: str | None = None
+    """Recording to serve in place of the generated market."""
+    speed: float = 1.0
+    """Pace of the replay; 10 is ten times as fast as recorded."""
+    ping_interval_s: float = 20.0
+    """Seconds between the server's pings."""
+    pong_timeout_s: float = 60.0
+    """Seconds a pong may take before the connection is cut."""
+    life_s: float = 86_400.0
+    """Seconds after which a stream connection is closed by the server."""
+    weight_limit: int = 6000
+    """Request weight of one window."""
+    weight_window_s: int = 60
+    """Length of the weight window, aligned to the clock."""
+    ban_s: float = 120.0
+    """First ban after ignored 429s; each further one is twice as long, up to three days."""
+    connect_limit: int = 300
+    """Stream connection attempts within five minutes."""
+    messages_per_second: int = 5
+    """Frames a client may send in a second."""
+    max_streams: int = 1024
+    """Streams on one connection."""
+    backlog_bytes: int = 32 * 1024 * 1024
+    """Bytes that may wait for a slow client before it is disconnected."""

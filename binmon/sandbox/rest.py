@@ -1,0 +1,262 @@
+"""The REST server: HTTP/1.1 with keep-alive over the endpoint table, request weight, and the fault desk.
+
+``/sandbox/*`` is not the venue: it injects faults and shows the state, costs no weight and is never disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import socketserver
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from .clock import VenueClock
+from .endpoints import Endpoint
+from .handshake import TIME_UNITS
+from .limits import Verdict, WeightLedger
+from .parameters import ApiError, Parameters
+
+_log = logging.getLogger(__name__)
+
+_GONE = "<html>\r\n<head><title>410 Gone</title></head>\r\n<body><center><h1>410 Gone</h1></center></body>\r\n</html>\r\n"
+_JSON, _HTML = "application/json;charset=UTF-8", "text/html"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer. ``break_after`` cuts the connection after that many body bytes; ``reset`` answers nothing."""
+
+    status: int
+    body: str
+    content_type: str = _JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    break_after: int | None = None
+    reset: bool = False
+    delay_s: float = 0.0
+
+
+Desk = Callable[[str, str, bytes], Answer]
+"""Answers ``/sandbox/*``: method, path with query, body."""
+Disturb = Callable[[str, str, Callable[[], Answer]], Answer]
+"""May replace or spoil an answer: path, query, and the way to get the true one."""
+
+
+class RestServer:
+    """Listens on loopback and answers from an endpoint table.
+
+    Raises ``OSError`` from the constructor when the port is taken.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        table: Mapping[str, Endpoint],
+        clock: VenueClock,
+        ledger: WeightLedger,
+        desk: Desk,
+        disturb: Disturb,
+    ) -> None:
+        self.table = table
+        self.clock = clock
+        self.ledger = ledger
+        self.desk = desk
+        self.disturb = disturb
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._paths: Counter[str] = Counter()
+        self._statuses: Counter[int] = Counter()
+        self._server = _Server(("127.0.0.1", port), _Handler, self)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name="sandbox-rest",
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop serving and cut the connections that are kept alive."""
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.cut_connections()
+        self._server.server_close()
+        self._thread.join(timeout_s)
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Requests by path and by status."""
+        with self._lock:
+            statuses = {str(status): count for status, count in self._statuses.items()}
+            return {"requests": dict(self._paths), "statuses": statuses}
+
+    def answer(
+        self, method: str, target: str, headers: Mapping[str, str], address: str, body: bytes
+    ) -> Answer:
+        """The answer to one request."""
+        parts = urlsplit(target)
+        path, query = parts.path, parts.query
+        if path == "/sandbox" or path.startswith("/sandbox/"):
+            return self.desk(method, target, body)
+        with self._lock:
+            self._paths[path] += 1
+        answer = self.disturb(path, query, lambda: self._venue(method, path, query, headers, address))
+        with self._lock:
+            self._statuses[answer.status] += 1
+        used = str(self.ledger.used(address, self.clock.now_ms() / 1000))
+        weights = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
+        return Answer(
+            answer.status,
+            answer.body,
+            answer.content_type,
+            {**weights, **answer.headers},
+            answer.break_after,
+            answer.reset,
+            answer.delay_s,
+        )
+
+    def _venue(self, method: str, path: str, query: str, headers: Mapping[str, str], address: str) -> Answer:
+        endpoint = self.table.get(path)
+        parameters = Parameters(query)
+        weight = endpoint.weight(parameters) if endpoint is not None else 1
+        verdict = self.ledger.charge(address, weight, self.clock.now_ms() / 1000)
+        if verdict.status != 200:
+            return refused(verdict, self.ledger.limit)
+        if path.startswith("/api/v3/userDataStream"):
+            return Answer(410, _GONE, _HTML)
+        if endpoint is None:
+            return _not_found(headers)
+        if method != "GET":
+            return _error(ApiError(405, -1020, f"Request method '{method}' not supported"))
+        unit = headers.get("X-MBX-TIME-UNIT", "MILLISECOND")
+        try:
+            if unit not in TIME_UNITS:
+                text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
+                raise ApiError(400, -1194, text)
+            # The order of the reference: what is missing, then what was not asked for, then wrong values.
+            for name in endpoint.mandatory:
+                parameters.text(name)
+            if endpoint.known is not None:
+                parameters.check_known(endpoint.known)
+            return Answer(200, endpoint.handler(parameters, TIME_UNITS[unit]))
+        except ApiError as error:
+            return _error(error)
+
+
+def refused(verdict: Verdict, limit: int) -> Answer:
+    """The answer to a request over the weight limit (429) or from a banned address (418)."""
+    if verdict.status == 429:
+        text = (
+            f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+            "Please use WebSocket Streams for live updates to avoid polling the API."
+        )
+    else:
+        text = (
+            f"Way too much request weight used; IP banned until {verdict.banned_until_ms}. "
+            "Please use WebSocket Streams for live updates to avoid bans."
+        )
+    error = ApiError(verdict.status, -1003, text)
+    return Answer(verdict.status, error.body(), headers={"Retry-After": str(verdict.retry_after_s)})
+
+
+def _error(error: ApiError) -> Answer:
+    return Answer(error.status, error.body())
+
+
+def _not_found(headers: Mapping[str, str]) -> Answer:
+    if "text/html" in headers.get("Accept", ""):
+        return Answer(404, "<html><body><h2>404 Not found</h2></body></html>", _HTML)
+    return Answer(404, json.dumps({"code": -1000, "msg": "Path not found."}))
+
+
+class _Server(ThreadingHTTPServer):
+    """Keeps track of open connections, so that stopping does not wait for idle clients."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(
+        self, address: tuple[str, int], handler: type[socketserver.BaseRequestHandler], owner: RestServer
+    ) -> None:
+        self.owner = owner
+        self._open_lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_connections(self) -> None:
+        with self._open_lock:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        _log.debug("REST connection from %s failed", client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One HTTP connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Server
+
+    def version_string(self) -> str:
+        return "nginx"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        _log.debug(format, *args)
+
+    def _serve(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        body = self.rfile.read(int(length)) if length.isdigit() and length != "0" else b""
+        owner = self.server.owner
+        headers = {"Accept": self.headers.get("Accept", "")}
+        if unit := self.headers.get("X-MBX-TIME-UNIT"):
+            headers["X-MBX-TIME-UNIT"] = unit
+        answer = owner.answer(self.command, self.path, headers, self.client_address[0], body)
+        if answer.delay_s:
+            owner.stopping.wait(answer.delay_s)
+        if answer.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        data = answer.body.encode()
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if answer.break_after is not None:
+            data = data[: answer.break_after]
+            self.close_connection = True
+        if self.command != "HEAD":
+            self.wfile.write(data)
+        self.wfile.flush()
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve

@@ -1,0 +1,128 @@
+"""Faults of REST answers: error statuses, spoilt bodies, slow answers, and stale depth snapshots."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs
+
+from .parameters import ApiError
+from .rest import Answer
+
+_HTML = "text/html"
+_ERRORS = {
+    429: ApiError(
+        429, -1003, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."
+    ),
+    418: ApiError(418, -1003, "Way too much request weight used; IP banned."),
+    500: ApiError(500, -1000, "An unknown error occurred while processing the request."),
+    503: ApiError(
+        503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."
+    ),
+}
+"""Statuses with a JSON body; the others come from infrastructure and are HTML."""
+
+
+def _page(status: int) -> str:
+    return f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>"
+
+
+class _Counted:
+    """A fault that ends after a number of requests or some seconds."""
+
+    def __init__(self, kind: str, options: dict[str, Any]) -> None:
+        self.kind = kind
+        self.options = options
+        seconds, count = options["seconds"], options["count"]
+        self._until = time.monotonic() + seconds if seconds is not None else None
+        self._left: int | None = count if count is not None else 1 if seconds is None else None
+        self._symbols = frozenset(options["symbols"]) if options["symbols"] else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._left == 0 or (self._until is not None and time.monotonic() >= self._until)
+
+    def describe(self) -> dict[str, Any]:
+        """What is left, for ``GET /sandbox/state``."""
+        given = {key: value for key, value in self.options.items() if value is not None}
+        return {"kind": self.kind, **given, "left": self._left}
+
+    def use(self) -> None:
+        """Count one request."""
+        if self._left is not None:
+            self._left -= 1
+
+    def names(self, symbol: str | None) -> bool:
+        """Whether a request for a symbol is concerned."""
+        return self._symbols is None or symbol in self._symbols
+
+
+class RestFault(_Counted):
+    """Spoils answers (kind ``rest``)."""
+
+    def hits(self, path: str, query: str) -> bool:
+        """Whether a request is concerned."""
+        wanted = self.options["path"]
+        return (wanted is None or wanted in path) and self.names(symbol_of(query))
+
+    def answer(self, true_answer: Callable[[], Answer]) -> Answer:
+        """The answer in place of the true one."""
+        mode, status = self.options["mode"], self.options["status"]
+        if mode == "status":
+            return self._failure(status or 503)
+        if mode == "html":
+            return Answer(status or 200, _page(status or 200), _HTML)
+        if mode == "reset":
+            return Answer(500, "", reset=True)
+        if mode == "empty":
+            return Answer(200, "")
+        if mode == "wrong_json":
+            return Answer(200, '{"unexpected":[1,null,"shape"]}')
+        answer = true_answer()
+        if mode == "slow":
+            return replace(answer, delay_s=float(self.options["delay_s"]))
+        return replace(answer, break_after=len(answer.body.encode()) // 2)
+
+    def _failure(self, status: int) -> Answer:
+        retry_after = self.options["retry_after"]
+        if retry_after is None and status in (418, 429):
+            retry_after = 1
+        headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+        error = _ERRORS.get(status)
+        if error is None:
+            return Answer(status, _page(status), _HTML, headers)
+        return Answer(status, error.body(), headers=headers)
+
+
+class StaleSnapshot(_Counted):
+    """Answers depth with an old book (kind ``stale_snapshot``); ``frozen`` holds a depth body a symbol."""
+
+    def __init__(self, kind: str, options: dict[str, Any], frozen: dict[str, dict[str, Any]]) -> None:
+        super().__init__(kind, options)
+        self._frozen = frozen
+
+    def hits(self, path: str, query: str) -> bool:
+        """Whether a request is concerned."""
+        return path == "/api/v3/depth" and symbol_of(query) in self._frozen
+
+    def answer(self, query: str, true_answer: Answer) -> Answer:
+        """The old book, cut to the limit asked for; errors stay as they are."""
+        if true_answer.status != 200:
+            return true_answer
+        book = self._frozen[symbol_of(query) or ""]
+        levels = len(json.loads(true_answer.body)["bids"]) or 1
+        old = {
+            "lastUpdateId": max(0, book["lastUpdateId"] - self.options["ids_back"]),
+            "bids": book["bids"][:levels],
+            "asks": book["asks"][:levels],
+        }
+        return replace(true_answer, body=json.dumps(old, separators=(",", ":")))
+
+
+def symbol_of(query: str) -> str | None:
+    """The ``symbol`` of a query, if there is one."""
+    return parse_qs(query).get("symbol", [None])[0]

@@ -1,0 +1,118 @@
+"""Limits and timers of a single connection, over real sockets."""
+
+import json
+import socket
+import time
+
+import pytest
+import websocket
+
+
+def close_code(stream, timeout=5):
+    deadline = time.monotonic() + timeout
+    while True:
+        opcode, data = stream.frame(max(0.01, deadline - time.monotonic()))
+        if opcode == 0x8:
+            return int.from_bytes(data[:2], "big")
+
+
+def test_answered_pings_keep_the_connection(start_exchange):
+    exchange = start_exchange(ping_interval_s=0.25, pong_timeout_s=0.6)
+    stream = exchange.stream("/ws")
+    deadline = time.monotonic() + 1.4
+    payloads = set()
+    while time.monotonic() < deadline:
+        opcode, data = stream.frame()
+        assert opcode == 0x9
+        payloads.add(data)
+        stream.socket.pong(data)
+    assert len(payloads) >= 5
+    assert exchange.state()["connections"][0]["pongs_received"] >= 4
+
+
+@pytest.mark.parametrize("payload", [None, b"wrong"])
+def test_missing_or_wrong_pong_cuts_the_connection(start_exchange, payload):
+    exchange = start_exchange(ping_interval_s=0.4, pong_timeout_s=0.6)
+    stream = exchange.stream("/ws")
+    started = time.monotonic()
+    with pytest.raises((websocket.WebSocketConnectionClosedException, ConnectionError)):
+        while True:
+            stream.frame(3)
+            if payload is not None:
+                stream.socket.pong(payload)
+    assert 0.9 < time.monotonic() - started < 2.0
+    assert exchange.state()["counters"]["cut_without_pong"] == 1
+
+
+def test_a_later_pong_answers_earlier_pings(start_exchange):
+    exchange = start_exchange(ping_interval_s=0.2, pong_timeout_s=0.7)
+    stream = exchange.stream("/ws")
+    for number in range(9):
+        data = stream.frame()[1]
+        if number % 2:
+            stream.socket.pong(data)
+
+
+def test_too_many_messages_are_punished(exchange):
+    stream = exchange.stream("/ws")
+    for number in range(3):
+        stream.socket.ping("x")
+        stream.socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+    assert close_code(stream) == 1008
+
+
+def test_five_messages_a_second_are_fine(exchange):
+    stream = exchange.stream("/ws")
+    for number in range(5):
+        assert stream.ask(method="LIST_SUBSCRIPTIONS", id=number)["id"] == number
+    time.sleep(1.05)
+    assert stream.ask(method="LIST_SUBSCRIPTIONS", id=9)["id"] == 9
+
+
+def test_life_ends_with_a_close_frame(start_exchange):
+    exchange = start_exchange(life_s=0.5)
+    stream = exchange.stream("/ws")
+    started = time.monotonic()
+    assert close_code(stream) == 1001
+    assert 0.4 < time.monotonic() - started < 1.5
+
+
+def test_client_close_is_answered(exchange):
+    stream = exchange.stream("/ws")
+    stream.socket.send_close(1000, b"bye")
+    assert close_code(stream) == 1000
+    assert stream.socket.sock.recv(10) == b""
+
+
+def test_a_client_that_does_not_read_is_cut_and_nobody_else_suffers(start_exchange):
+    exchange = start_exchange(rate=2000.0, backlog_bytes=50_000)
+    names = "/".join(f"btcusdt@{kind}" for kind in ("depth20@100ms", "depth@100ms", "bookTicker", "trade"))
+    lazy = websocket.create_connection(
+        exchange.sandbox.stream_url + f"/stream?streams={names}",
+        sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)],
+    )
+    good = exchange.stream(f"/stream?streams={names}")
+    last, events = None, 0
+    deadline = time.monotonic() + 25
+    while "slow_clients_cut" not in exchange.state()["counters"]:
+        assert time.monotonic() < deadline
+        for _ in range(200):
+            message = good.event()
+            if message["stream"].endswith("depth@100ms"):
+                assert last is None or message["data"]["U"] == last + 1
+                last, events = message["data"]["u"], events + 1
+    assert events > 5
+    assert len(exchange.state()["connections"]) == 1
+    lazy.shutdown()
+
+
+def test_too_many_streams_in_the_url(start_exchange):
+    exchange = start_exchange(max_streams=3)
+    stream = exchange.stream("/stream?streams=a/b/c/d")
+    assert close_code(stream) == 1008
+
+
+def test_thousand_streams_in_one_url(exchange):
+    names = "/".join(f"symbol{number}usdt@depth@100ms" for number in range(1023))
+    stream = exchange.stream(f"/stream?streams={names}/btcusdt@depth@100ms")
+    assert stream.event()["data"]["s"] == "BTCUSDT"

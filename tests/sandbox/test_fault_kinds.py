@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from binmon.sandbox.fault_kinds import KINDS, REQUIRED, BadFault, checked, table
+
+
+def test_defaults_are_filled_in():
+    kind, options = checked({"kind": "gap", "symbols": "BTCUSDT"})
+    assert kind == "gap"
+    assert options == {
+        "count": None,
+        "seconds": None,
+        "symbols": ["BTCUSDT"],
+        "streams": None,
+        "connection": None,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_refuses_what_it_does_not_know(kind):
+    with pytest.raises(BadFault, match="no option"):
+        checked({"kind": kind, "colour": 1})
+    if any(option.default is REQUIRED for option in KINDS[kind].options.values()):
+        with pytest.raises(BadFault, match="needs the option"):
+            checked({"kind": kind})
+    else:
+        checked({"kind": kind})
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"kind": "gap", "count": True}, {"kind": "gap", "count": -1}, {"kind": "rest", "status": 404}],
+)
+def test_values_out_of_range(request_):
+    with pytest.raises(BadFault, match="expected"):
+        checked(request_)
+
+
+def test_table_can_be_printed():
+    assert set(json.loads(json.dumps(table()))) == set(KINDS)

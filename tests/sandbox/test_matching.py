@@ -1,0 +1,130 @@
+"""The matching engine against examples and against a naive model."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from binmon.sandbox.matching import MatchingEngine, OrderStatus, Side, TimeInForce
+
+
+@pytest.fixture
+def engine():
+    return MatchingEngine(first_update_id=100, first_trade_id=1)
+
+
+def test_price_then_time_priority(engine):
+    first = engine.submit("a", Side.SELL, 5, 101, 1)
+    second = engine.submit("b", Side.SELL, 5, 101, 2)
+    better = engine.submit("c", Side.SELL, 5, 100, 3)
+    taker = engine.submit("d", Side.BUY, 12, 101, 4)
+    assert taker.status is OrderStatus.FILLED
+    trades = engine.drain().trades
+    assert [(trade.maker_owner, trade.price, trade.quantity) for trade in trades] == [
+        ("c", 100, 5), ("a", 101, 5), ("b", 101, 2),
+    ]  # fmt: skip
+    assert [trade.trade_id for trade in trades] == [1, 2, 3]
+    assert (first.status, better.status) == (OrderStatus.FILLED, OrderStatus.FILLED)
+    assert (second.status, second.remaining) == (OrderStatus.PARTIALLY_FILLED, 3)
+    assert engine.best(Side.SELL) == (101, 3)
+    assert not trades[0].buyer_is_maker
+
+
+def test_each_changed_level_takes_one_update_id(engine):
+    engine.submit("a", Side.SELL, 5, 101, 1)
+    engine.submit("a", Side.SELL, 5, 102, 1)
+    engine.submit("a", Side.SELL, 5, 102, 1)
+    engine.drain()
+    engine.submit("b", Side.BUY, 12, 103, 2)
+    changes = engine.drain().changes
+    assert [(change.update_id, change.price, change.quantity) for change in changes] == [
+        (104, 101, 0),
+        (105, 102, 3),
+    ]
+    assert engine.update_id == 105
+
+
+def test_rest_of_a_crossing_limit_order_rests(engine):
+    engine.submit("a", Side.SELL, 5, 101, 1)
+    order = engine.submit("b", Side.BUY, 8, 101, 2)
+    assert (order.status, order.executed) == (OrderStatus.PARTIALLY_FILLED, 5)
+    assert engine.best(Side.BUY) == (101, 3)
+    assert engine.best(Side.SELL) is None
+
+
+def test_times_in_force_and_post_only(engine):
+    engine.submit("a", Side.SELL, 5, 101, 1)
+    assert engine.submit("b", Side.BUY, 8, 101, 2, TimeInForce.FOK).status is OrderStatus.EXPIRED
+    assert engine.submit("b", Side.BUY, 8, 101, 2, post_only=True).status is OrderStatus.REJECTED
+    assert engine.best(Side.SELL) == (101, 5)
+    rest = engine.submit("b", Side.BUY, 8, 101, 2, TimeInForce.IOC)
+    assert (rest.status, rest.executed) == (OrderStatus.EXPIRED, 5)
+    market = engine.submit("b", Side.BUY, 8, None, 3)
+    assert (market.status, market.executed) == (OrderStatus.EXPIRED, 0)
+    assert engine.submit("b", Side.BUY, 8, 101, 2, post_only=True).status is OrderStatus.NEW
+
+
+def test_cancel(engine):
+    order = engine.submit("a", Side.BUY, 5, 99, 1)
+    assert engine.order(order.order_id) is order
+    assert engine.cancel(order.order_id).status is OrderStatus.CANCELED
+    assert engine.cancel(order.order_id) is None
+    assert engine.best(Side.BUY) is None
+    assert engine.drain().changes[-1].quantity == 0
+
+
+@pytest.mark.parametrize(("quantity", "price"), [(0, 1), (-1, 1), (1, 0), (1, -5)])
+def test_senseless_orders_are_refused(engine, quantity, price):
+    with pytest.raises(ValueError, match="above zero"):
+        engine.submit("a", Side.BUY, quantity, price, 1)
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["limit", "market", "ioc", "cancel"]),
+        st.sampled_from(list(Side)),
+        st.integers(1, 20),
+        st.integers(90, 110),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTIONS)
+@settings(max_examples=150, deadline=None)
+def test_levels_follow_from_changes_and_quantities_are_conserved(actions):
+    engine = MatchingEngine()
+    levels = {Side.BUY: {}, Side.SELL: {}}
+    orders, last_id, traded = [], engine.update_id, 0
+    for kind, side, quantity, price in actions:
+        if kind == "cancel":
+            if orders:
+                engine.cancel(orders[price % len(orders)].order_id)
+        else:
+            orders.append(
+                engine.submit(
+                    "x",
+                    side,
+                    quantity,
+                    None if kind == "market" else price,
+                    1,
+                    TimeInForce.IOC if kind == "ioc" else TimeInForce.GTC,
+                )
+            )
+        activity = engine.drain()
+        for change in activity.changes:
+            assert change.update_id == last_id + 1
+            last_id = change.update_id
+            if change.quantity:
+                levels[change.side][change.price] = change.quantity
+            else:
+                levels[change.side].pop(change.price, None)
+        traded += sum(trade.quantity for trade in activity.trades)
+    assert engine.depth(Side.BUY, 99) == sorted(levels[Side.BUY].items(), reverse=True)
+    assert engine.depth(Side.SELL, 99) == sorted(levels[Side.SELL].items())
+    assert sum(order.executed for order in orders) == 2 * traded
+    best = engine.best(Side.BUY), engine.best(Side.SELL)
+    assert None in best or best[0][0] < best[1][0]
+    for side in Side:
+        for price, total in engine.depth(side, 99):
+            assert total == sum(order.remaining for order in engine.orders_at(side, price))
+            assert total == engine.quantity_at(side, price)
