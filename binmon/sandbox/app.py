@@ -39,36 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the sandbox on a parser. Options that are not given stay ``None``."""
     parser.add_argument("--config", metavar="FILE", help="YAML file with the same keys as these options")
     parser.add_argument("--rest-port", type=int, metavar="N", help="port of REST; 0 (default): any free one")
-    parser.add_argument(
-        "--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one"
-    )
-    parser.add_argument(
-        "--symbols", type=_symbol_list, metavar="A,B", help="symbols to list (default: eight of them)"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="decides the order flow and the keys (default 1)"
-    )
-    parser.add_argument(
-        "--replay", metavar="FILE", help="serve a recording (.tsv or .tsv.gz) instead of a market"
-    )
+    parser.add_argument("--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one")
+    parser.add_argument("--symbols", type=_symbol_list, metavar="A,B", help="symbols to list (default: eight of them)")
+    parser.add_argument("--seed", type=int, metavar="N", help="decides the order flow and the keys (default 1)")
+    parser.add_argument("--replay", metavar="FILE", help="serve a recording (.tsv or .tsv.gz) instead of a market")
     parser.add_argument("--speed", type=float, metavar="X", help="pace of the replay (default 1)")
     parser.add_argument("--rate", type=float, metavar="X", help="order-flow actions a second and symbol")
-    parser.add_argument(
-        "--ping-interval-s", type=float, metavar="X", help="seconds between pings (default 20)"
-    )
-    parser.add_argument(
-        "--pong-timeout-s", type=float, metavar="X", help="seconds to wait for a pong (default 60)"
-    )
-    parser.add_argument(
-        "--life-s", type=float, metavar="X", help="life of a stream connection (default 86400)"
-    )
-    parser.add_argument(
-        "--weight-limit", type=int, metavar="N", help="request weight a window (default 6000)"
-    )
+    parser.add_argument("--ping-interval-s", type=float, metavar="X", help="seconds between pings (default 20)")
+    parser.add_argument("--pong-timeout-s", type=float, metavar="X", help="seconds to wait for a pong (default 60)")
+    parser.add_argument("--life-s", type=float, metavar="X", help="life of a stream connection (default 86400)")
+    parser.add_argument("--weight-limit", type=int, metavar="N", help="request weight a window (default 6000)")
     parser.add_argument("--weight-window-s", type=int, metavar="N", help="length of that window (default 60)")
-    parser.add_argument(
-        "--connect-limit", type=int, metavar="N", help="stream connects in 5 minutes (default 300)"
-    )
+    parser.add_argument("--connect-limit", type=int, metavar="N", help="stream connects in 5 minutes (default 300)")
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
@@ -84,9 +66,7 @@ def run(args: argparse.Namespace) -> int:
     configuration or a port was wrong (one line on standard error says what).
     """
     if not logging.getLogger().handlers:
-        logging.basicConfig(
-            level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-        )
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
         options, until_stdin_closes = gather(args)
         sandbox = Sandbox(options)

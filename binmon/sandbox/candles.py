@@ -194,9 +194,7 @@ class CandleStore:
         series.roll(now_ms)
         return series
 
-    def rows(
-        self, interval: str, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int
-    ) -> list[Candle]:
+    def rows(self, interval: str, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> list[Candle]:
         """Candles by open time, oldest first (reference: Binance Spot REST, time ranges)."""
         candles = list(self.series(interval, now_ms).candles)
         if end_ms is not None:

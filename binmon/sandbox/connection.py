@@ -231,9 +231,7 @@ class Connection:
                     return
                 writable, delayed = self.outbox.next_write()
                 wanted = select.POLLIN | (select.POLLOUT if writable else 0)
-                deadline = min(
-                    ends, next_ping, delayed or ends, self._closing_until or ends, self._pong_deadline(ends)
-                )
+                deadline = min(ends, next_ping, delayed or ends, self._closing_until or ends, self._pong_deadline(ends))
             if wanted != registered:
                 if wanted:
                     poller.register(self._socket, wanted)
@@ -323,9 +321,7 @@ class Connection:
             if received.fin:
                 text = b"".join(self._fragments).decode(errors="replace")
                 self._fragments.clear()
-                self.outbox.put(
-                    frames.frame(control.answer(text, self.subscriptions).encode()), unlimited=True
-                )
+                self.outbox.put(frames.frame(control.answer(text, self.subscriptions).encode()), unlimited=True)
 
     def _take_pong(self, payload: bytes) -> None:
         """A pong with the payload of a ping answers it and all earlier ones; any other pong answers nothing."""

@@ -234,9 +234,7 @@ class Routes:
             return [self._named(parameters)]
         wanted = parameters.symbol_status()
         try:
-            chosen = (
-                self._market.symbols() if names is None else [self._market.symbol(name) for name in names]
-            )
+            chosen = self._market.symbols() if names is None else [self._market.symbol(name) for name in names]
         except UnknownSymbol as error:
             raise INVALID_SYMBOL from error
         return [market for market in chosen if wanted is None or market.status == wanted]

@@ -133,9 +133,7 @@ class EventFault:
             return sorted(self._streams)
         if self._symbols is not None:
             return sorted(self._symbols)
-        listened = {
-            stream.split("@", 1)[0].upper() for stream in wanted_streams if self._kind_concerns(stream)
-        }
+        listened = {stream.split("@", 1)[0].upper() for stream in wanted_streams if self._kind_concerns(stream)}
         return sorted(listened) or ["*"]
 
     def _kind_concerns(self, stream: str) -> bool:

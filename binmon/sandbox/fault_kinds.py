@@ -88,14 +88,10 @@ KINDS: dict[str, Kind] = {
         {
             **_FRAME,
             "bytes": Option("integer", 64 * 1024 * 1024, "length of its payload"),
-            "complete": Option(
-                "boolean", True, "send all of it; otherwise only its header and the first KiB"
-            ),
+            "complete": Option("boolean", True, "send all of it; otherwise only its header and the first KiB"),
         },
     ),
-    "binary": Kind(
-        "send a binary frame", {**_FRAME, "bytes": Option("integer", 64, "length of its payload")}
-    ),
+    "binary": Kind("send a binary frame", {**_FRAME, "bytes": Option("integer", 64, "length of its payload")}),
     "empty": Kind("send an empty text frame", _FRAME),
     "masked": Kind("send a masked frame, which a server must not", _FRAME),
     # Faults of connections.
@@ -117,9 +113,7 @@ KINDS: dict[str, Kind] = {
         "deliver no events on the connections open now; what happens meanwhile is lost to them",
         {
             "seconds": Option("number", 3600, "how long"),
-            "pongs": Option(
-                "boolean", True, "keep pinging and answering; false: dead silent half-open socket"
-            ),
+            "pongs": Option("boolean", True, "keep pinging and answering; false: dead silent half-open socket"),
             **_FILTER,
         },
     ),
@@ -143,9 +137,7 @@ KINDS: dict[str, Kind] = {
         "refuse new stream connections",
         {
             "seconds": Option("number", 5, "how long"),
-            "mode": Option(
-                "text", "tcp", "reset at once, or an HTTP status", ("tcp", "http_503", "http_429")
-            ),
+            "mode": Option("text", "tcp", "reset at once, or an HTTP status", ("tcp", "http_503", "http_429")),
         },
     ),
     # Faults of REST.
@@ -158,9 +150,7 @@ KINDS: dict[str, Kind] = {
                 "an error status, half a body, a slow answer, an HTML page, a reset, no body, or JSON of another shape",
                 ("status", "truncated", "slow", "html", "reset", "empty", "wrong_json"),
             ),
-            "status": Option(
-                "integer", None, "status of the modes status (default 503) and html (200)", _STATUSES
-            ),
+            "status": Option("integer", None, "status of the modes status (default 503) and html (200)", _STATUSES),
             "retry_after": Option("integer", None, "Retry-After in seconds (default for 429 and 418: 1)"),
             "delay_s": Option("number", 5, "delay of the mode slow"),
             "path": Option("text", None, "only paths that contain this text"),
@@ -259,9 +249,7 @@ def _converted(name: str, key: str, option: Option, value: Any) -> Any:
         fitting = value if value >= 0 or key == "ms" else None
     if fitting is None or (option.choices and fitting not in option.choices):
         choices = f" (one of {', '.join(map(str, option.choices))})" if option.choices else ""
-        raise BadFault(
-            f"{name}: option {key!r} is {value!r}, expected {option.type}{choices}: {option.meaning}"
-        )
+        raise BadFault(f"{name}: option {key!r} is {value!r}, expected {option.type}{choices}: {option.meaning}")
     return fitting
 
 

@@ -152,9 +152,7 @@ class FaultBoard:
         if kind == "malformed":
             return spoilt(_SAMPLE, options["mode"])
         if kind == "binary":
-            return frames.frame(
-                bytes(range(256)) * (options["bytes"] // 256) + bytes(options["bytes"] % 256), 0x2
-            )
+            return frames.frame(bytes(range(256)) * (options["bytes"] // 256) + bytes(options["bytes"] % 256), 0x2)
         if kind == "empty":
             return frames.frame(b"")
         if kind == "masked":
@@ -194,9 +192,7 @@ class FaultBoard:
     def _do_slow_link(self, options: dict[str, Any]) -> dict[str, Any]:
         connections = self._chosen(options)
         for connection in connections:
-            connection.outbox.slow_down(
-                options["delay_ms"] / 1000, options["bytes_per_s"], options["seconds"]
-            )
+            connection.outbox.slow_down(options["delay_ms"] / 1000, options["bytes_per_s"], options["seconds"])
         return _hit("slow_link", connections)
 
     def _do_server_shutdown(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -259,13 +255,9 @@ class FaultBoard:
         try:
             ticks = parse_e8(options["price"]) // symbol.instrument.tick_e8
         except ValueError as error:
-            raise BadFault(
-                f"set_price: option 'price' is {options['price']!r}, expected a decimal number"
-            ) from error
+            raise BadFault(f"set_price: option 'price' is {options['price']!r}, expected a decimal number") from error
         if ticks <= symbol.instrument.half_spread_ticks + 1 or not symbol.active:
-            raise BadFault(
-                f"set_price: {options['symbol']} cannot move to {options['price']} (too low, or no market)"
-            )
+            raise BadFault(f"set_price: {options['symbol']} cannot move to {options['price']} (too low, or no market)")
         symbol.move_to(ticks, self._clock.now_us())
         self._hub.flush()
         return {"kind": "set_price", "price": symbol.instrument.price_text(ticks)}
@@ -322,9 +314,7 @@ class FaultBoard:
 
     def _require_symbol(self, name: str) -> None:
         if name not in self._symbols():
-            raise BadFault(
-                f"symbol {name!r} is not listed, expected one of {', '.join(self._symbols()[:20])}"
-            )
+            raise BadFault(f"symbol {name!r} is not listed, expected one of {', '.join(self._symbols()[:20])}")
 
     def _book(self, symbol: str, limit: int = 100) -> dict[str, Any]:
         """A symbol's book now, in the shape of REST depth; empty when the symbol is gone."""

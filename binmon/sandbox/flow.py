@@ -190,9 +190,7 @@ class OrderFlow:
         best = self._engine.best(side)
         price = self._touch(side)
         for _ in range(self._instrument.levels):
-            if price <= 0 or (
-                best is not None and (price <= best[0] if side is Side.BUY else price >= best[0])
-            ):
+            if price <= 0 or (best is not None and (price <= best[0] if side is Side.BUY else price >= best[0])):
                 return
             self._engine.submit(OWNER, side, self._lots(), price, time_us)
             price = self._outward(side, price, self._gap())

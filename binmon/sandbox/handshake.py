@@ -50,9 +50,7 @@ def parse_target(path: str) -> Target | Refusal:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     unit = query.get("timeUnit", "MILLISECOND")
     if unit not in TIME_UNITS:
-        body = (
-            '{"code":-1194,"msg":"Invalid value for time unit; expected either MICROSECOND or MILLISECOND."}'
-        )
+        body = '{"code":-1194,"msg":"Invalid value for time unit; expected either MICROSECOND or MILLISECOND."}'
         return Refusal(400, "Bad Request", body)
     route = unquote(parts.path)
     if route == "/stream" or route == "/stream/":

@@ -84,9 +84,7 @@ class Market:
             if name in self._symbols:
                 raise ValueError(f"symbol {name} is listed already")
             known = {instrument.symbol: instrument for instrument in symbols.default_instruments()}
-            self._add(
-                known.get(name) or symbols.generated_instrument(name, self._seed), fresh=True, status=status
-            )
+            self._add(known.get(name) or symbols.generated_instrument(name, self._seed), fresh=True, status=status)
 
     def remove_symbol(self, name: str) -> None:
         """Delist a symbol. Raises :class:`UnknownSymbol`."""

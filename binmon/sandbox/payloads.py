@@ -73,7 +73,9 @@ def book_json(
     instrument: Instrument, update_id: int, bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]]
 ) -> str:
     """REST depth and partial depth streams: no event name, no symbol, no time."""
-    return f'{{"lastUpdateId":{update_id},"bids":{levels_json(instrument, bids)},"asks":{levels_json(instrument, asks)}}}'
+    return (
+        f'{{"lastUpdateId":{update_id},"bids":{levels_json(instrument, bids)},"asks":{levels_json(instrument, asks)}}}'
+    )
 
 
 def depth_update_json(
@@ -148,9 +150,7 @@ def _close_time(interval: str, candle: Candle, micro: bool) -> int:
     return following * 1000 - 1 if micro else following - 1
 
 
-def kline_json(
-    instrument: Instrument, event_us: int, interval: str, candle: Candle, closed: bool, micro: bool
-) -> str:
+def kline_json(instrument: Instrument, event_us: int, interval: str, candle: Candle, closed: bool, micro: bool) -> str:
     """Stream kline."""
     price, quantity, quote = instrument.price_text, instrument.quantity_text, instrument.quote_text
     return (

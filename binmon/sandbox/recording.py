@@ -70,9 +70,7 @@ def load_recording(path: str) -> Recording:
     for number, line in enumerate(_lines(path), start=1):
         parts = line.rstrip("\n").split("\t", 2)
         if len(parts) != 3 or not parts[0].isdigit():
-            raise ValueError(
-                f"{path}: line {number}: expected three fields separated by tabs (time, source, payload)"
-            )
+            raise ValueError(f"{path}: line {number}: expected three fields separated by tabs (time, source, payload)")
         entry = _entry(int(parts[0]), parts[1], parts[2])
         if entry is not None:
             entries.append(entry)
@@ -128,9 +126,7 @@ def _entry(receive_ns: int, source: str, payload: str) -> RecordedEvent | Record
 def _bridging(recording: Recording, symbol: str) -> str | None:
     """The first depth body not older than the symbol's first event; the last one when none is."""
     bodies = [
-        entry.body
-        for entry in recording.entries
-        if isinstance(entry, RecordedSnapshot) and entry.symbol == symbol
+        entry.body for entry in recording.entries if isinstance(entry, RecordedSnapshot) and entry.symbol == symbol
     ]
     positions = recording.depth_positions.get(symbol, [])
     if not positions or not bodies:

@@ -57,9 +57,7 @@ class ReplayBook:
         book = json.loads(body)
         self._body = body
         self.update_id: int = book["lastUpdateId"]
-        self._sides = {
-            side: {Decimal(row[0]): (row[0], row[1]) for row in book[side]} for side in ("bids", "asks")
-        }
+        self._sides = {side: {Decimal(row[0]): (row[0], row[1]) for row in book[side]} for side in ("bids", "asks")}
         self._untouched = True
         self._recorded_levels = max(len(book["bids"]), len(book["asks"]))
 
@@ -197,9 +195,7 @@ class Replay:
         """
         self._hub.flush()
         started = time.monotonic()
-        listened = any(
-            is_depth(stream) and symbol_of_stream(stream) == symbol for stream in self._hub.wanted_streams()
-        )
+        listened = any(is_depth(stream) and symbol_of_stream(stream) == symbol for stream in self._hub.wanted_streams())
         while listened and symbol not in self._fetched and time.monotonic() - started < _LONGEST_PAUSE_S:
             self._waiting_for = symbol
             if self._stop.wait(0.005):
@@ -210,10 +206,7 @@ class Replay:
     def _wait_for_slow_clients(self) -> None:
         """Rather fall behind than lose a client that reads slower than the replay runs."""
         started = time.monotonic()
-        while (
-            self._hub.largest_backlog() > _BACKLOG_BYTES
-            and time.monotonic() - started < _LONGEST_BACKPRESSURE_S
-        ):
+        while self._hub.largest_backlog() > _BACKLOG_BYTES and time.monotonic() - started < _LONGEST_BACKPRESSURE_S:
             if self._stop.wait(0.005):
                 return
 

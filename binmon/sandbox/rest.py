@@ -26,7 +26,9 @@ from .parameters import ApiError, Parameters
 
 _log = logging.getLogger(__name__)
 
-_GONE = "<html>\r\n<head><title>410 Gone</title></head>\r\n<body><center><h1>410 Gone</h1></center></body>\r\n</html>\r\n"
+_GONE = (
+    "<html>\r\n<head><title>410 Gone</title></head>\r\n<body><center><h1>410 Gone</h1></center></body>\r\n</html>\r\n"
+)
 _JSON, _HTML = "application/json;charset=UTF-8", "text/html"
 
 
@@ -100,9 +102,7 @@ class RestServer:
             statuses = {str(status): count for status, count in self._statuses.items()}
             return {"requests": dict(self._paths), "statuses": statuses}
 
-    def answer(
-        self, method: str, target: str, headers: Mapping[str, str], address: str, body: bytes
-    ) -> Answer:
+    def answer(self, method: str, target: str, headers: Mapping[str, str], address: str, body: bytes) -> Answer:
         """The answer to one request."""
         parts = urlsplit(target)
         path, query = parts.path, parts.query

@@ -14,14 +14,10 @@ from .rest import Answer
 
 _HTML = "text/html"
 _ERRORS = {
-    429: ApiError(
-        429, -1003, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."
-    ),
+    429: ApiError(429, -1003, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."),
     418: ApiError(418, -1003, "Way too much request weight used; IP banned."),
     500: ApiError(500, -1000, "An unknown error occurred while processing the request."),
-    503: ApiError(
-        503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."
-    ),
+    503: ApiError(503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."),
 }
 """Statuses with a JSON body; the others come from infrastructure and are HTML."""
 

@@ -53,9 +53,7 @@ class DiffAggregation:
 class SymbolMarket:
     """The running market of one symbol."""
 
-    def __init__(
-        self, instrument: Instrument, hub: StreamHub, seed: str, now_us: int, fresh: bool = False
-    ) -> None:
+    def __init__(self, instrument: Instrument, hub: StreamHub, seed: str, now_us: int, fresh: bool = False) -> None:
         self.instrument = instrument
         self.lock = threading.RLock()
         self._hub = hub
@@ -270,8 +268,7 @@ class SymbolMarket:
 
     def _publish_kline(self, name: str, interval: str, candle: Candle, closed: bool, now_us: int) -> None:
         text, micro_text = (
-            payloads.kline_json(self.instrument, now_us, interval, candle, closed, micro)
-            for micro in (False, True)
+            payloads.kline_json(self.instrument, now_us, interval, candle, closed, micro) for micro in (False, True)
         )
         self._hub.publish(name, self.instrument.symbol, lambda micro: micro_text if micro else text)
 

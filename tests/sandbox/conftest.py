@@ -54,9 +54,7 @@ class Stream:
     def ask(self, **request):
         """Send a control message and return its reply."""
         self.socket.send(json.dumps(request))
-        return self.until(
-            lambda message: "e" not in message and "stream" not in message and "u" not in message
-        )
+        return self.until(lambda message: "e" not in message and "stream" not in message and "u" not in message)
 
     def close(self):
         self.socket.shutdown()
@@ -106,9 +104,7 @@ class Exchange:
         return answer.json()
 
     def fault(self, kind, **options):
-        answer = self.session.post(
-            self.sandbox.rest_url + "/sandbox/faults", json={"kind": kind, **options}, timeout=5
-        )
+        answer = self.session.post(self.sandbox.rest_url + "/sandbox/faults", json={"kind": kind, **options}, timeout=5)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -72,9 +72,7 @@ def test_live_trades_continue_the_history_whenever_a_series_is_built(history):
     early.series("1m", NOW)
     for number in range(200):
         for store in (early, late):
-            store.add(
-                trade(number + 2_000_000_000, NOW + number * 1500, 6_500_000 + number, 3, number % 2 == 0)
-            )
+            store.add(trade(number + 2_000_000_000, NOW + number * 1500, 6_500_000 + number, 3, number % 2 == 0))
     end = NOW + 200 * 1500
     assert early.rows("1m", None, None, 500, end) == late.rows("1m", None, None, 500, end)
     last = late.rows("5m", None, None, 2, end)

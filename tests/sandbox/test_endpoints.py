@@ -65,12 +65,8 @@ def test_trades_and_aggregates(shared):
     aggregates = shared("/api/v3/aggTrades?symbol=BTCUSDT").json()
     assert aggregates[0]["f"] == ids[0]
     assert all(later["f"] == earlier["l"] + 1 for earlier, later in itertools.pairwise(aggregates))
-    assert shared(f"/api/v3/aggTrades?symbol=BTCUSDT&fromId={aggregates[1]['a']}&limit=1").json() == [
-        aggregates[1]
-    ]
-    assert (
-        shared(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={ids[1]}&limit=1").json()[0]["id"] == ids[1]
-    )
+    assert shared(f"/api/v3/aggTrades?symbol=BTCUSDT&fromId={aggregates[1]['a']}&limit=1").json() == [aggregates[1]]
+    assert shared(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={ids[1]}&limit=1").json()[0]["id"] == ids[1]
     assert shared("/api/v3/trades?symbol=QUIETUSDT").json() == []
     average = shared("/api/v3/avgPrice?symbol=BTCUSDT").json()
     assert average["mins"] == 5 and 60_000 < float(average["price"]) < 70_000

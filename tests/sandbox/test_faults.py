@@ -100,7 +100,7 @@ def test_fragmented_event_arrives_in_pieces_with_a_ping_between(start_exchange):
     depth_events(stream, 1)
     exchange.fault("fragmented")
     opcodes = [stream.frame()[0] for _ in range(6)]
-    assert [0x1, 0x9, 0x0, 0x0] == opcodes[opcodes.index(0x9) - 1 :][:4]
+    assert opcodes[opcodes.index(0x9) - 1 :][:4] == [0x1, 0x9, 0x0, 0x0]
 
 
 def test_fragmented_event_is_whole_for_a_client(start_exchange):
@@ -316,9 +316,7 @@ def test_set_price_moves_trades_and_book(exchange, plain_book):
     book.apply(first)
     exchange.fault("set_price", symbol="BTCUSDT", price="70000.5")
     crossed = stream.until(
-        lambda message: (
-            book.apply(message["data"]) if "U" in message["data"] else float(message["data"]["p"]) > 70_000
-        )
+        lambda message: book.apply(message["data"]) if "U" in message["data"] else float(message["data"]["p"]) > 70_000
     )
     assert crossed["data"]["e"] == "trade"
     exchange.fault("freeze")

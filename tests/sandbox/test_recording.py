@@ -71,8 +71,6 @@ def test_broken_gzip_is_refused(tmp_path):
 
 
 def test_stream_names():
-    assert (
-        is_depth("btcusdt@depth@0ms") and is_depth("btcusdt@depth") and not is_depth("btcusdt@depth5@100ms")
-    )
+    assert is_depth("btcusdt@depth@0ms") and is_depth("btcusdt@depth") and not is_depth("btcusdt@depth5@100ms")
     assert symbol_of_stream("btcusdt@trade") == "BTCUSDT"
     assert symbol_of_stream("!miniTicker@arr") == ""

@@ -12,9 +12,7 @@ SHARED = Path("/work/shared/data/binance-spot")
 
 def event(first, last, bids=(), asks=(), symbol="ABCUSDT"):
     rows = [[[price, quantity] for price, quantity in side] for side in (bids, asks)]
-    text = json.dumps(
-        {"e": "depthUpdate", "E": 1, "s": symbol, "U": first, "u": last, "b": rows[0], "a": rows[1]}
-    )
+    text = json.dumps({"e": "depthUpdate", "E": 1, "s": symbol, "U": first, "u": last, "b": rows[0], "a": rows[1]})
     # The odd spaces have to survive.
     return '{{"stream":"{}@depth@100ms","data":{}}}'.format(symbol.lower(), text.replace(",", " ,"))
 
@@ -92,9 +90,7 @@ def test_stale_snapshots_are_passed_over_without_a_pause(start_exchange, tmp_pat
         (0.3, "ws", event(12, 13)),
     ]
     path = tmp_path / "stale.tsv"
-    path.write_text(
-        "".join(f"{int(second * 1e9)}\t{source}\t{payload}\n" for second, source, payload in lines)
-    )
+    path.write_text("".join(f"{int(second * 1e9)}\t{source}\t{payload}\n" for second, source, payload in lines))
     exchange = start_exchange(replay=str(path), symbols=None, speed=10.0)
     stream = exchange.stream("/stream?streams=abcusdt@depth@100ms")
     assert stream.text(2) == event(10, 11)
@@ -111,9 +107,7 @@ def test_unknown_things_are_clear_errors(start_exchange, recording):
     assert exchange.get("/api/v3/nope").status_code == 404
     info = exchange.json("/api/v3/exchangeInfo?symbol=ABCUSDT")["symbols"][0]
     assert info["filters"][0]["tickSize"] == "0.10000000"
-    fault = exchange.session.post(
-        exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "reset"}, timeout=5
-    )
+    fault = exchange.session.post(exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "reset"}, timeout=5)
     assert fault.status_code == 400 and "recording" in fault.json()["error"]
 
 

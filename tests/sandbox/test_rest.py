@@ -10,10 +10,7 @@ def test_retired_and_unknown_paths(exchange):
     gone = exchange.get("/api/v3/userDataStream")
     assert gone.status_code == 410
     assert gone.text.startswith("<html>")
-    assert (
-        exchange.session.post(exchange.sandbox.rest_url + "/api/v3/userDataStream", timeout=5).status_code
-        == 410
-    )
+    assert exchange.session.post(exchange.sandbox.rest_url + "/api/v3/userDataStream", timeout=5).status_code == 410
     assert exchange.get("/api/v1/depth").status_code == 404
     assert exchange.get("/nope", headers={"Accept": "text/html"}).text.startswith("<html>")
 

@@ -39,9 +39,7 @@ def test_klines_close_exactly_once(start_exchange):
     assert len(closed) >= 3
     assert closed == sorted(set(closed))
     assert all(later - earlier == 1000 for earlier, later in itertools.pairwise(closed))
-    rows = exchange.json(
-        f"/api/v3/klines?symbol=BTCUSDT&interval=1s&startTime={closed[0]}&endTime={closed[-1]}"
-    )
+    rows = exchange.json(f"/api/v3/klines?symbol=BTCUSDT&interval=1s&startTime={closed[0]}&endTime={closed[-1]}")
     final = {candle["t"]: candle for candle in candles if candle["x"]}
     for row in rows:
         candle = final[row[0]]
@@ -65,9 +63,7 @@ def test_microseconds(exchange):
 
 
 def test_unicode_symbol_in_a_percent_encoded_url(exchange):
-    stream = exchange.stream(
-        "/stream?streams=%E8%BF%99%E6%98%AF%E6%B5%8B%E8%AF%95%E5%B8%81456%40depth%40100ms"
-    )
+    stream = exchange.stream("/stream?streams=%E8%BF%99%E6%98%AF%E6%B5%8B%E8%AF%95%E5%B8%81456%40depth%40100ms")
     message = stream.event(8)
     assert message["data"]["s"] == "这是测试币456"
     assert message["stream"] == "这是测试币456@depth@100ms"

@@ -1,0 +1,1 @@
+"""Workers, supervision, bounded channels, backoff and deadlines: no knowledge of venues or books."""

@@ -1,0 +1,200 @@
+"""Starts workers, restarts those that fail, stops them stage by stage within one deadline."""
+
+from __future__ import annotations
+
+import enum
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from binmon.core.backoff import Backoff, BackoffPolicy
+from binmon.core.deadline import Deadline
+from binmon.core.worker import Worker
+from binmon.errors import RetryError
+
+log = structlog.get_logger("binmon.supervisor")
+
+
+class WorkerState(enum.Enum):
+    """Where a supervised worker stands."""
+
+    RUNNING = "running"  # its thread runs
+    BACKOFF = "backoff"  # it failed and waits for its restart
+    FATAL = "fatal"  # it failed too often without progress: the daemon ends
+    STOPPED = "stopped"  # it returned after a stop
+
+
+_ALLOWED = {
+    WorkerState.STOPPED: {WorkerState.RUNNING},
+    WorkerState.RUNNING: {WorkerState.BACKOFF, WorkerState.FATAL, WorkerState.STOPPED},
+    WorkerState.BACKOFF: {WorkerState.RUNNING, WorkerState.STOPPED},
+    WorkerState.FATAL: set(),
+}
+
+
+@dataclass(slots=True)
+class _Supervised:
+    worker: Worker
+    stage: int
+    backoff: Backoff
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    state: WorkerState = WorkerState.STOPPED
+    restart_at_mono_s: float = 0.0
+    failures_without_progress: int = 0
+    progress_seen: int = 0
+    last_error: str = ""
+
+    def move_to(self, state: WorkerState) -> None:
+        """The only writer of ``state``."""
+        if state not in _ALLOWED[self.state]:
+            raise RuntimeError(f"worker {self.worker.name}: {self.state.name} -> {state.name} is not allowed")
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What a worker's thread tells the supervisor when it ends; ``error`` is None after a normal return."""
+
+    supervised: _Supervised
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What others may know of a worker."""
+
+    name: str
+    state: WorkerState
+    beat_age_s: float
+    progress_count: int
+    last_error: str
+
+
+class Supervisor:
+    """Runs in the main thread; ``tick`` restarts what is due.
+
+    Failures of the RetryError branch (network, venue) are retried for ever with a capped delay. Any other
+    exception is a bug or a broken machine: after ``fatal_after`` of them in a row without progress the worker
+    is FATAL, and the daemon should end with a failure, so that systemd starts it afresh.
+    """
+
+    def __init__(self, *, policy: BackoffPolicy | None = None, fatal_after: int = 5) -> None:
+        self._policy = policy or BackoffPolicy()
+        self._fatal_after = fatal_after
+        self._workers: list[_Supervised] = []
+        self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+
+    def add(self, worker: Worker, *, stage: int = 0, policy: BackoffPolicy | None = None) -> None:
+        """Start ``worker``. On stop, lower stages end first (producers before the consumers they feed)."""
+        supervised = _Supervised(worker, stage, Backoff(policy or self._policy))
+        self._workers.append(supervised)
+        self._start(supervised, "worker.started", attempt=0)
+
+    def tick(self, now_mono_s: float) -> None:
+        """Take in what has ended and restart what is due."""
+        while True:
+            try:
+                self._on_ended(self._ended.get_nowait(), now_mono_s)
+            except queue.Empty:
+                break
+        for supervised in self._workers:
+            if supervised.state is WorkerState.BACKOFF and now_mono_s >= supervised.restart_at_mono_s:
+                self._start(supervised, "worker.restarted", attempt=supervised.backoff.attempt)
+
+    @property
+    def fatal(self) -> WorkerStatus | None:
+        """The first worker that is FATAL, if any."""
+        return next((s for s in self.statuses() if s.state is WorkerState.FATAL), None)
+
+    def statuses(self) -> list[WorkerStatus]:
+        now = time.monotonic()
+        return [
+            WorkerStatus(s.worker.name, s.state, now - s.worker.beat_mono_s, s.worker.progress_count, s.last_error)
+            for s in self._workers
+        ]
+
+    def stop(self, deadline: Deadline) -> list[str]:
+        """End all workers, stage by stage; returns the names of those that did not end in time."""
+        late: list[str] = []
+        for stage in sorted({s.stage for s in self._workers}):
+            members = [s for s in self._workers if s.stage == stage]
+            for supervised in members:
+                supervised.stop.set()
+            for supervised in members:
+                if supervised.thread is not None:
+                    supervised.thread.join(deadline.remaining_s())
+                    if supervised.thread.is_alive():
+                        late.append(supervised.worker.name)
+        return late
+
+    def _start(self, supervised: _Supervised, event: str, *, attempt: int) -> None:
+        supervised.move_to(WorkerState.RUNNING)
+        supervised.progress_seen = supervised.worker.progress_count
+        # daemon threads: one that hangs past the deadline of a stop must not keep the process alive
+        supervised.thread = threading.Thread(
+            target=self._guard, args=(supervised,), name=supervised.worker.name, daemon=True
+        )
+        log.info(event, worker=supervised.worker.name, attempt=attempt)
+        supervised.thread.start()
+
+    def _guard(self, supervised: _Supervised) -> None:
+        """The one place where a worker's exception ends up; it runs in the worker's thread."""
+        error: Exception | None = None
+        try:
+            supervised.worker.run(supervised.stop)
+            if not supervised.stop.is_set():
+                error = RuntimeError("returned although nobody asked it to stop")
+        except Exception as caught:
+            error = caught
+        self._ended.put(_Ended(supervised, error))
+
+    def _on_ended(self, ended: _Ended, now_mono_s: float) -> None:
+        supervised, error = ended.supervised, ended.error
+        worker = supervised.worker
+        if error is None or supervised.stop.is_set():
+            supervised.move_to(WorkerState.STOPPED)
+            if error is not None:
+                log.error("worker.failed", worker=worker.name, attempt=0, delay_s=None, error=_text(error))
+            return
+        if worker.progress_count > supervised.progress_seen:
+            supervised.backoff.reset()
+            supervised.failures_without_progress = 0
+        supervised.failures_without_progress += 1
+        supervised.last_error = _text(error)
+        expected = isinstance(error, RetryError)
+        if not expected and supervised.failures_without_progress >= self._fatal_after:
+            # RUNNING -> FATAL: a bug does not heal by looping
+            supervised.move_to(WorkerState.FATAL)
+            log.critical(
+                "worker.fatal",
+                worker=worker.name,
+                attempt=supervised.failures_without_progress,
+                error=supervised.last_error,
+                exc_info=error,
+            )
+            return
+        delay_s = supervised.backoff.next_delay_s()
+        if isinstance(error, RetryError):
+            delay_s = max(delay_s, error.retry_after_s)
+        supervised.restart_at_mono_s = now_mono_s + delay_s
+        supervised.move_to(WorkerState.BACKOFF)
+        log.warning(
+            "worker.failed",
+            worker=worker.name,
+            attempt=supervised.backoff.attempt,
+            delay_s=round(delay_s, 3),
+            error=supervised.last_error,
+            exc_info=None if expected else error,
+        )
+
+
+def _text(error: Exception) -> str:
+    name = type(error).__name__
+    return f"{name}: {error}" if str(error) else name
+
+
+__all__: list[str] = ["Supervisor", "WorkerState", "WorkerStatus"]

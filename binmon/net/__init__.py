@@ -1,0 +1,1 @@
+"""REST with a rate ledger, and WebSocket streams with our own frame cutter."""

@@ -1,0 +1,1 @@
+"""Recordings: crash-safe segments, Parquet and JSON lines, reader and verification."""

@@ -1,0 +1,1 @@
+"""What binmon needs of a venue (`base`), and one folder a venue."""
