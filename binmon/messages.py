@@ -81,7 +81,10 @@ class SnapshotWanted:
 
 @dataclass(frozen=True, slots=True)
 class DepthSnapshot:
-    """A REST depth answer: two sides as (price, quantity) arrays, best first, and the raw update id."""
+    """A REST depth answer: two sides as parallel arrays, best first.
+
+    ``inexact`` is the text of a number that a double would have rounded, if there was one.
+    """
 
     venue: str
     symbol: str
@@ -90,6 +93,7 @@ class DepthSnapshot:
     bid_quantity: Floats
     ask_price: Floats
     ask_quantity: Floats
+    inexact: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+"""An L2 order book that is cheap to update and cheap to copy.
+
+Updates are kept as the text they came in until somebody reads; then all of them are parsed in one go and merged
+into sorted arrays (``binmon.levels``). Reading costs about as much for a hundred waiting updates as for ten, so a
+book that is recorded every N updates pays for the merge once in N. What a reader gets is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from binmon.levels import NO_CHANGES, NO_FLOATS, apply_changes, read_only
+from binmon.messages import DepthSnapshot, Floats, LevelChanges
+from binmon.venues.base import DepthUpdate, MarketDecoder
+
+# Text waiting beyond this is merged at once: it bounds memory for symbols that nobody reads.
+MAX_WAITING_UPDATES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class BookChanges:
+    """What changed since the last ``take_changes``, both sides."""
+
+    bids: LevelChanges
+    asks: LevelChanges
+
+
+class _Side:
+    """One side: merged arrays with prices ascending, the text that waits, and the changes since the last row."""
+
+    __slots__ = ("changes", "price", "quantity", "waiting")
+
+    def __init__(self) -> None:
+        self.price: Floats = NO_FLOATS
+        self.quantity: Floats = NO_FLOATS
+        self.waiting: list[bytes] = []
+        self.changes: list[LevelChanges] = []
+
+    def load(self, price: Floats, quantity: Floats) -> None:
+        self.price, self.quantity = read_only(price), read_only(quantity)
+        self.waiting, self.changes = [], []
+
+    def settle(self, decoder: MarketDecoder) -> str | None:
+        parsed = decoder.levels(self.waiting)
+        self.waiting = []
+        if parsed.changes.price.size:
+            self.price, self.quantity = apply_changes(self.price, self.quantity, parsed.changes)
+            self.changes.append(parsed.changes)
+        return parsed.inexact
+
+    def take_changes(self) -> LevelChanges:
+        changes, self.changes = self.changes, []
+        if not changes:
+            return NO_CHANGES
+        if len(changes) == 1:
+            return changes[0]
+        return LevelChanges(np.concatenate([c.price for c in changes]), np.concatenate([c.quantity for c in changes]))
+
+
+class Book:
+    """One symbol's book. It trusts its caller that updates are in sequence (see ``books.sync``).
+
+    ``inexact`` is the text of a number that a double would have rounded, once one was seen; such a book must not
+    be recorded. ``bid_known_to`` and ``ask_known_to`` are the worst prices of the snapshot, None for an empty
+    side: beyond them levels are unverified (reference: local order book, subtle points).
+    """
+
+    __slots__ = (
+        "_asks", "_bids", "_decoder", "ask_known_to", "bid_known_to",
+        "event_time_ms", "inexact", "receive_time_ns", "update_id",
+    )  # fmt: skip
+
+    def __init__(self, decoder: MarketDecoder) -> None:
+        self._decoder = decoder
+        self._bids, self._asks = _Side(), _Side()
+        self.update_id = 0
+        self.event_time_ms = 0
+        self.receive_time_ns = 0
+        self.bid_known_to: float | None = None
+        self.ask_known_to: float | None = None
+        self.inexact: str | None = None
+
+    def load(self, snapshot: DepthSnapshot) -> None:
+        """Replace everything by a REST snapshot."""
+        self._bids.load(snapshot.bid_price[::-1].copy(), snapshot.bid_quantity[::-1].copy())
+        self._asks.load(snapshot.ask_price.copy(), snapshot.ask_quantity.copy())
+        self.update_id = snapshot.last_update_id
+        self.event_time_ms = self.receive_time_ns = 0
+        self.bid_known_to = float(snapshot.bid_price[-1]) if snapshot.bid_price.size else None
+        self.ask_known_to = float(snapshot.ask_price[-1]) if snapshot.ask_price.size else None
+        self.inexact = snapshot.inexact
+
+    def apply(self, update: DepthUpdate, receive_time_ns: int) -> None:
+        """Take in one update. The hot path: two list appends and three stores."""
+        bids = self._bids.waiting
+        bids.append(update.bids)
+        self._asks.waiting.append(update.asks)
+        self.update_id = update.last_update_id
+        self.event_time_ms = update.event_time_ms
+        self.receive_time_ns = receive_time_ns
+        if len(bids) >= MAX_WAITING_UPDATES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Merge what waits; raises MalformedFrame for levels that cannot be, after which the book is worthless."""
+        if self._bids.waiting:
+            # both sides first, so that one bad side cannot leave the other's text behind
+            inexact_bids, inexact_asks = self._bids.settle(self._decoder), self._asks.settle(self._decoder)
+            self.inexact = self.inexact or inexact_bids or inexact_asks
+
+    def bids(self) -> tuple[Floats, Floats]:
+        """Price and quantity, best (highest) first; read-only views of the settled book."""
+        return self._bids.price[::-1], self._bids.quantity[::-1]
+
+    def asks(self) -> tuple[Floats, Floats]:
+        """Price and quantity, best (lowest) first; read-only views of the settled book."""
+        return self._asks.price, self._asks.quantity
+
+    def best(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """Best bid, its quantity, best ask, its quantity of the settled book; None for an empty side."""
+        bids, asks = self._bids, self._asks
+        bid = (float(bids.price[-1]), float(bids.quantity[-1])) if bids.price.size else (None, None)
+        ask = (float(asks.price[0]), float(asks.quantity[0])) if asks.price.size else (None, None)
+        return *bid, *ask
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the settled book's best bid is at or above its best ask, which no real book's is."""
+        bids, asks = self._bids.price, self._asks.price
+        return bool(bids.size and asks.size and bids[-1] >= asks[0])
+
+    def take_changes(self) -> BookChanges:
+        """The changes since the last call (or load) of the settled book."""
+        return BookChanges(self._bids.take_changes(), self._asks.take_changes())

@@ -1,0 +1,83 @@
+"""``binmon check``: is the configuration right, what is in force, and do the endpoints answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from binmon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from binmon.cli.main import Arguments
+    from binmon.config import LoadedConfig
+
+_DONE, _FOUND_PROBLEMS = 0, 3
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate the configuration and print what is in force",
+        description="Validates the configuration and prints it with defaults filled in and secrets masked.",
+    )
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (default: ./config.yaml)")
+    parser.add_argument("--connect", action="store_true", help="also try endpoints, keys, clock and symbols")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: Arguments) -> int:
+    """Check and print. Returns 3 when ``--connect`` finds problems; raises :class:`ConfigError` for wrong values."""
+    loaded = args.load_full_config()
+    config = loaded.config
+    _check_writable(Path(config.recorder.directory), "recorder.directory", loaded)
+    _check_writable(Path(config.state.path).parent, "state.path", loaded)
+    if Path(config.state.path).is_dir():
+        raise ConfigError(
+            f"expected a file, but {config.state.path} is a directory", key="state.path", file=str(loaded.path)
+        )
+    problems: list[str] = []
+    if args.connect:
+        from binmon.venues.checking import check_connection  # loads the network only when it is asked for
+
+        problems = check_connection(config)
+    _print(loaded, problems, args)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return _FOUND_PROBLEMS if problems else _DONE
+
+
+def _check_writable(directory: Path, key: str, loaded: LoadedConfig) -> None:
+    """Raise :class:`ConfigError` unless files can be made in ``directory``, which need not exist yet."""
+    try:
+        nearest = directory
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise NotADirectoryError(20, os.strerror(20))
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        problem = f"expected a directory that can be written, but {str(directory)!r} cannot: {reason}"
+        raise ConfigError(problem, key=key, file=str(loaded.path)) from error
+
+
+def _print(loaded: LoadedConfig, problems: list[str], args: Arguments) -> None:
+    from binmon.config import effective
+
+    values = effective(loaded.config)
+    if args.json:
+        document: dict[str, Any] = {"file": str(loaded.path), "config_hash": loaded.config_hash, "config": values}
+        if args.connect:
+            document["problems"] = problems
+        print(json.dumps(document, ensure_ascii=False))
+        return
+    print(f"# {loaded.path} is valid; in force is, with hash {loaded.config_hash}:")
+    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")

@@ -1,0 +1,119 @@
+"""The command ``binmon``: finds the subcommand, hands it its arguments, turns errors into exit statuses.
+
+A command is a module here with ``add_parser(subparsers)`` and ``run(args) -> int``. Only the module of the command
+that is asked for is imported, so that ``binmon --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from binmon import __version__
+from binmon.errors import BinmonError, ConfigError
+
+if TYPE_CHECKING:
+    from binmon.config import Config, LoadedConfig
+
+DONE, FAILED, WRONG, FOUND_PROBLEMS = 0, 1, 2, 3
+"""Exit statuses: done; failed while running; command line or configuration wrong; a check found problems."""
+INTERRUPTED = 130
+
+COMMANDS: dict[str, str] = {
+    "run": "the daemon in the foreground",
+    "check": "validate the configuration and print what is in force",
+    "sandbox": "the local exchange",
+    "books": "look at the recordings",
+}
+
+
+class Arguments(argparse.Namespace):
+    """The parsed command line, which can load the configuration that it names."""
+
+    config: Path | str | None = None
+    _loaded: LoadedConfig | None = None
+
+    def load_full_config(self) -> LoadedConfig:
+        """The configuration and where it comes from, read once. Raises :class:`ConfigError`."""
+        if self._loaded is None:
+            from binmon.config import load
+
+            self._loaded = load(None if self.config is None else Path(self.config), os.environ)
+        return self._loaded
+
+    def load_config(self) -> Config:
+        """The configuration, read once. Raises :class:`ConfigError`."""
+        return self.load_full_config().config
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        args = _parser(arguments).parse_args(arguments, namespace=Arguments())
+        status = int(args.run_command(args))
+        sys.stdout.flush()
+        return status
+    except SystemExit as stopped:  # argparse: 0 after --help and --version, 2 after a mistake
+        return stopped.code if isinstance(stopped.code, int) else WRONG
+    except ConfigError as error:
+        return _say(error, WRONG)
+    except BinmonError as error:
+        return _say(error, FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: no fault of ours, and nothing more to say. What is
+        # still buffered must not fail again when the interpreter ends.
+        _discard_output()
+        return FAILED
+
+
+def _say(error: BaseException, status: int) -> int:
+    print(f"binmon: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _discard_output() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # standard output is no file, so nothing is flushed at the end
+    finally:
+        os.close(nowhere)
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="binmon", description="Watches Binance Spot the way a careful operator would."
+    )
+    parser.add_argument("--version", action="version", version=f"binmon {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        if name == wanted:
+            _add_command(name, subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    return parser
+
+
+def _add_command(name: str, subparsers: Any) -> None:
+    module = importlib.import_module(f"binmon.cli.{name}")
+    module.add_parser(subparsers)
+    command: argparse.ArgumentParser = subparsers.choices[name]
+    command.set_defaults(run_command=module.run)
+    try:
+        command.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (default: ./config.yaml)")
+    except argparse.ArgumentError:
+        return  # the command declares it itself; that of the sandbox, for instance, is a file of another kind
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Rules on the values of a configuration that a type and a range cannot say."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
+
+from binmon.config.schema import CandleWatch, Config, TradeWatch, without_credentials
+
+_SYMBOL = re.compile(r"[\w.\-]{1,50}")
+_ALL = re.compile(r"all(:[^\s:a-z]+)?")
+_WINDOW = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
+_SHORTEST_PROBE_INTERVAL_S = 15
+
+Problem = tuple[str, str]
+"""A dotted key and what is wrong with it."""
+
+
+def problems(config: Config, present: Collection[str] = ()) -> Iterator[Problem]:
+    """What is wrong with ``config``, first the first. ``present`` are the dotted keys that the file has."""
+    yield from _venues(config)
+    yield from _books(config, present)
+    yield from _latency(config)
+    yield from _watch(config)
+    yield from _addresses(config)
+
+
+def _venues(config: Config) -> Iterator[Problem]:
+    binance, bybit = config.venues.binance, config.venues.bybit
+    where = "venues.binance.endpoints"
+    yield from _endpoint(f"{where}.rest", binance.endpoints.rest, "http")
+    yield from _endpoint(f"{where}.stream", binance.endpoints.stream, "ws")
+    yield from _endpoint(f"{where}.ws_api", binance.endpoints.ws_api, "ws")
+    where = "venues.bybit.endpoints"
+    yield from _endpoint(f"{where}.rest", bybit.endpoints.rest, "http")
+    yield from _endpoint(f"{where}.public_stream", bybit.endpoints.public_stream, "ws")
+    yield from _endpoint(f"{where}.private_stream", bybit.endpoints.private_stream, "ws")
+    if binance.api_secret and binance.private_key_file:
+        yield "venues.binance.private_key_file", "expected either this or api_secret, got both"
+
+
+def _endpoint(key: str, url: str | None, scheme: str) -> Iterator[Problem]:
+    if url is None:
+        return
+    expected, shown = f"expected {scheme}s://host", repr(without_credentials(url))
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        yield key, f"{expected}, got {shown} ({error})"
+        return
+    if not host or parts.scheme not in (scheme, scheme + "s"):
+        yield key, f"{expected}, got {shown}"
+    elif parts.scheme == scheme and not is_loopback(host):
+        yield key, f"{expected} ({scheme}:// is allowed for loopback addresses only), got {shown}"
+    elif "@" in parts.netloc or parts.query or parts.fragment:
+        yield key, f"{expected} without user, query or fragment, got {shown}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is ``localhost`` or a loopback address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _books(config: Config, present: Collection[str]) -> Iterator[Problem]:
+    books = config.books
+    if isinstance(books.venue, str):
+        yield from _selection("books.symbols", books.symbols)
+    else:
+        if not books.venue:
+            yield "books.venue", "expected at least one venue, got an empty list"
+        if "books.symbols" in present:
+            yield "books.symbols", "expected no such key: the list in books.venue names the symbols of each venue"
+        seen: set[str] = set()
+        for index, selection in enumerate(books.venue):
+            if selection.venue in seen:
+                yield f"books.venue[{index}].venue", f"{selection.venue} is listed twice, expected each venue once"
+            seen.add(selection.venue)
+            yield from _selection(f"books.venue[{index}].symbols", selection.symbols)
+    start, _, end = books.rotate_window.partition("-")
+    if not _WINDOW.fullmatch(books.rotate_window) or start == end:
+        yield "books.rotate_window", f'expected two times such as "03:00-05:00", got {books.rotate_window!r}'
+
+
+def _selection(key: str, symbols: tuple[str, ...] | str) -> Iterator[Problem]:
+    if isinstance(symbols, str):
+        if not _ALL.fullmatch(symbols):
+            yield key, f'expected a list of symbols, "all" or "all:QUOTE" such as "all:USDT", got {symbols!r}'
+        return
+    if not symbols:
+        yield key, "expected at least one symbol, got an empty list"
+    first: dict[str, int] = {}
+    for index, symbol in enumerate(symbols):
+        yield from _symbol(f"{key}[{index}]", symbol)
+        if symbol in first:
+            yield f"{key}[{index}]", f"{symbol} is listed twice, the first time as {key}[{first[symbol]}]"
+        first.setdefault(symbol, index)
+
+
+def _symbol(key: str, symbol: str) -> Iterator[Problem]:
+    if symbol != symbol.upper():
+        yield key, f"symbols are written in upper case: {symbol.upper()}, got {symbol!r}"
+    elif not _SYMBOL.fullmatch(symbol):
+        yield key, f"expected a symbol such as BTCUSDT, got {symbol!r}"
+
+
+def _latency(config: Config) -> Iterator[Problem]:
+    latency = config.latency
+    yield from _symbol("latency.symbol", latency.symbol)
+    venue = config.venues.binance if latency.venue == "binance" else config.venues.bybit
+    if venue.environment != "sandbox" and latency.interval_s < _SHORTEST_PROBE_INTERVAL_S:
+        least = f"a number of at least {_SHORTEST_PROBE_INTERVAL_S} outside the sandbox"
+        yield "latency.interval_s", f"expected {least}, got {latency.interval_s:g}"
+
+
+def _watch(config: Config) -> Iterator[Problem]:
+    watches: dict[str, tuple[CandleWatch | TradeWatch, ...]]
+    watches = {"candles": config.watch.candles, "trades": config.watch.trades}
+    for kind, entries in watches.items():
+        for index, watch in enumerate(entries):
+            key = f"watch.{kind}[{index}]"
+            yield from _symbol(f"{key}.symbol", watch.symbol)
+            if watch.above is None and watch.below is None:
+                yield key, "expected above, below or both, got neither"
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
+    dashboard, metrics = config.dashboard, config.metrics
+    for key, listen in (("dashboard.listen", dashboard.listen), ("metrics.listen", metrics.listen)):
+        host, _, port = listen.rpartition(":")
+        valid = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+        if not host or not valid or (":" in host and not re.fullmatch(r"\[.+\]", host)):
+            yield key, f"expected host:port with a port from 0 to 65535, got {listen!r}"
+    if (
+        dashboard.enabled
+        and metrics.enabled
+        and dashboard.listen == metrics.listen
+        and not metrics.listen.endswith(":0")
+    ):
+        yield "metrics.listen", f"expected another address than dashboard.listen, got {metrics.listen!r} for both"

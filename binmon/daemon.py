@@ -1,0 +1,346 @@
+"""The wiring page: builds what the configuration asks for, connects the queues, and runs it until told to stop.
+
+::
+
+    stream connections ──frames──▶ ┌────────┐ ──rows, events──▶ recorder ──closed segments──▶ finisher ─▶ dataset
+    fetchers ─────────snapshots──▶ │ keeper │ ──tops──────────▶ publisher ─▶ log
+              ◀──────wanted─────── └────────┘
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+import binmon
+from binmon.books.fetcher import SnapshotFetcher
+from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
+from binmon.config.loading import LoadedConfig
+from binmon.config.schema import BinanceConfig, Config
+from binmon.core.backoff import Backoff, BackoffPolicy
+from binmon.core.channel import Channel, Overflow
+from binmon.core.companion import SandboxProcess
+from binmon.core.deadline import Deadline
+from binmon.core.supervisor import Supervisor
+from binmon.errors import ConfigError, RetryError
+from binmon.messages import BookEvent, BookSnapshot, Instrument, SnapshotWanted, TopOfBook
+from binmon.net.ledger import RateLedger, SlidingBudget
+from binmon.net.rest import RestSession
+from binmon.net.stream import StreamConnection
+from binmon.publish.publisher import TopPublisher
+from binmon.recorder.finisher import SegmentFinisher
+from binmon.recorder.layout import last_epochs
+from binmon.recorder.worker import Recorder, RecordingFacts
+from binmon.state import State
+from binmon.venues.base import Venue
+from binmon.venues.binance.endpoints import URLS, BinanceUrls
+from binmon.venues.binance.market import BinanceMarket
+from binmon.venues.symbols import resolve
+
+log = structlog.get_logger("binmon.daemon")
+
+STOP_WITHIN_S = 4.5  # the contract says five
+_TICK_S = 0.2
+_INBOX_CHUNKS = 8_192
+_ROWS = 512  # a full-depth row is 160 KiB: this bounds the queue at 80 MiB
+_CONNECTS, _CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
+
+# Sections of the contract that this version reads but does not run yet.
+_NOT_YET = ("latency", "watch", "execution", "alerts", "dashboard", "metrics", "reload")
+
+# The embedded sandbox invents any symbol it is asked for; a typing error must still be found out.
+_WELL_KNOWN = frozenset(
+    [
+        "BTC",
+        "ETH",
+        "BNB",
+        "SOL",
+        "XRP",
+        "ADA",
+        "DOGE",
+        "TRX",
+        "AVAX",
+        "DOT",
+        "LINK",
+        "LTC",
+        "BCH",
+        "XLM",
+        "ATOM",
+        "NEAR",
+        "UNI",
+        "APT",
+        "ARB",
+        "OP",
+        "SUI",
+        "FIL",
+        "ETC",
+        "ICP",
+        "AAVE",
+    ]
+)
+_WELL_KNOWN_QUOTES = ("USDT", "USDC", "BTC", "ETH", "BNB", "EUR")
+
+
+class ExitStatus(enum.IntEnum):
+    """What ``binmon run`` tells its parent."""
+
+    DONE = 0
+    FAILED = 1
+
+
+class Daemon:
+    """One run. Raises ConfigError when the configuration asks for what cannot be."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self._loaded = loaded
+        self._config: Config = loaded.config
+        self._stop = threading.Event()
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._supervisor = Supervisor()
+        self._sandbox: SandboxProcess | None = None
+        self._state: State | None = None
+
+    def run(self) -> ExitStatus:
+        """Run in the calling (main) thread until a signal or a fatal failure."""
+        self._take_signals()
+        try:
+            self._warn_of_unused_sections()
+            check_writable(Path(self._config.recorder.directory), "recorder.directory")
+            self._state = State(Path(self._config.state.path))
+            self._start()
+            reason, status = self._watch()
+            log.info("daemon.stopping", reason=reason)
+            return status
+        finally:
+            self._end()
+
+    # Start --------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        config = self._config
+        selections = config.books.selections()
+        for selection in selections:
+            if selection.venue != "binance":
+                raise ConfigError(
+                    f"'{selection.venue}': this version keeps the books of binance only", key="books.venue"
+                )
+        wanted = selections[0].symbols if len(selections) == 1 else [s for one in selections for s in one.symbols]
+        venue = self._binance(config.venues.binance, wanted)
+        log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
+        asked = self._ask_venue(venue)
+        if asked is None:
+            return
+        instruments, clock_offset_ms = asked
+        symbols = resolve(wanted, instruments, venue.name)
+        kept = {symbol: instruments[symbol] for symbol in symbols}
+        directory = Path(config.recorder.directory)
+        epochs = last_epochs(directory)
+
+        rows: Channel[BookSnapshot | BookEvent] = Channel("recorder", _ROWS, Overflow.DROP_NEWEST)
+        closed: Channel[Path] = Channel("finisher", 1_024, Overflow.DROP_NEWEST)
+        tops: Channel[TopOfBook] = Channel("publisher", 4_096, Overflow.DROP_OLDEST)
+        inbox: Channel[Any] = Channel("keeper", _INBOX_CHUNKS, Overflow.DROP_NEWEST)
+        # one request a symbol is all that can wait, plus a stall probe each
+        initial: Channel[SnapshotWanted] = Channel("snapshots-initial", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
+        resync: Channel[SnapshotWanted] = Channel("snapshots-resync", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
+
+        facts = RecordingFacts(
+            instruments={(venue.name, symbol): instrument for symbol, instrument in kept.items()},
+            version=binmon.__version__,
+            config_hash=self._loaded.config_hash,
+            clock_offset_ms=clock_offset_ms,
+        )
+        connects = SlidingBudget(_CONNECTS, _CONNECTS_WINDOW_S)
+        streams = {
+            plan.name: StreamConnection(
+                plan.name,
+                venue=venue.name,
+                url=plan.url,
+                streams=plan.streams,
+                opening_messages=plan.opening_messages,
+                out=inbox,
+                connect_budget=connects,
+            )
+            for plan in venue.plan_streams(symbols)
+        }
+        keeper = BookKeeper(
+            f"{venue.name}-books",
+            venue,
+            {symbol: epochs.get((venue.name, symbol), 0) for symbol in symbols},
+            inbox,
+            KeeperOutlets(initial, resync, rows, tops, lambda name, reason: streams[name].reconnect(reason)),
+            KeeperSettings(
+                config.books.snapshot_every,
+                config.books.depth,
+                config.books.record_depth,
+                config.publish.interval_ms,
+            ),
+        )
+        # Stages: producers end before the consumers they feed, so that what is under way still arrives.
+        add = self._supervisor.add
+        finisher = SegmentFinisher("finisher", directory, config.recorder.format, closed)
+        add(finisher, stage=3)
+        add(
+            Recorder(
+                "recorder",
+                directory,
+                rows=rows,
+                closed=closed,
+                facts=facts,
+                flush_interval_s=config.recorder.flush_interval_s,
+                rotate_s=config.recorder.rotate_s,
+            ),
+            stage=2,
+        )
+        add(TopPublisher("publisher", tops), stage=2)
+        add(keeper, stage=1)
+        add(SnapshotFetcher(f"{venue.name}-snapshots", venue, initial, inbox), stage=0)
+        add(SnapshotFetcher(f"{venue.name}-resyncs", venue, resync, inbox), stage=0)
+        for stream in streams.values():
+            add(stream, stage=0, policy=BackoffPolicy(first_s=0.1, cap_s=30.0))
+
+    def _binance(self, section: BinanceConfig, wanted: Any) -> Venue:
+        """The venue at the addresses of its environment, or of the overrides."""
+        overrides = section.endpoints
+        if section.environment == "sandbox":
+            if overrides.rest is None or overrides.stream is None:
+                self._sandbox = SandboxProcess(_known_symbols(wanted))
+                urls = self._sandbox.urls
+                log.info("sandbox.started", rest=urls.rest, stream=urls.stream, pid=self._sandbox.pid)
+                base = BinanceUrls(urls.rest, urls.stream, "")
+            else:
+                base = BinanceUrls("", "", "")
+        else:
+            base = URLS[section.environment]
+        assert self._state is not None
+        state = self._state
+        ledger = RateLedger(
+            "binance",
+            ban_until_ms=state.ban_until_ms("binance"),
+            on_ban=lambda until_ms: state.keep_ban("binance", until_ms),
+        )
+        rest = RestSession("binance", overrides.rest or base.rest, ledger)
+        return BinanceMarket(rest, ledger, overrides.stream or base.stream)
+
+    def _ask_venue(self, venue: Venue) -> tuple[Mapping[str, Instrument], float] | None:
+        """Instruments and clock offset in ms; None when stopped before the venue answered.
+
+        The asking is done in a thread, because a request may take longer than a stop should.
+        """
+        answers: queue.SimpleQueue[tuple[Mapping[str, Instrument], float] | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self._asked_until_answered(venue))
+            except Exception as error:  # handed to the main thread, which raises it
+                answers.put(error)
+
+        threading.Thread(target=ask, name=f"{venue.name}-start", daemon=True).start()
+        while not self._stop.is_set():
+            self._wait(0.02)
+            if not answers.empty():
+                answer = answers.get()
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+        return None
+
+    def _asked_until_answered(self, venue: Venue) -> tuple[Mapping[str, Instrument], float]:
+        backoff = Backoff(BackoffPolicy(first_s=0.5, cap_s=30.0))
+        while True:
+            try:
+                instruments = venue.instruments(self._stop)
+                before_ns = time.time_ns()
+                server_ms = venue.server_time_ms(self._stop)
+                midpoint_ms = (before_ns + time.time_ns()) / 2e6
+                return instruments, round(server_ms - midpoint_ms, 3)
+            except RetryError as error:
+                delay_s = max(backoff.next_delay_s(), error.retry_after_s)
+                if self._stop.is_set():
+                    raise
+                log.error("venue.unreachable", venue=venue.name, error=str(error), delay_s=round(delay_s, 3))
+                self._stop.wait(delay_s)
+
+    def _warn_of_unused_sections(self) -> None:
+        for section in _NOT_YET:
+            if section in self._loaded.present_keys:
+                log.warning("config.unused", key=section, reason=f"{section} is not part of this version")
+
+    # Run ----------------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> tuple[str, ExitStatus]:
+        while not self._stop.is_set():
+            self._wait(_TICK_S)
+            self._supervisor.tick(time.monotonic())
+            fatal = self._supervisor.fatal
+            if fatal is not None:
+                return f"worker {fatal.name} is fatal: {fatal.last_error}", ExitStatus.FAILED
+            if self._sandbox is not None and self._sandbox.exit_status is not None and not self._stop.is_set():
+                return f"the sandbox ended with status {self._sandbox.exit_status}", ExitStatus.FAILED
+        return self._stop_reason, ExitStatus.DONE
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a signal; the handlers only enqueue, and this acts."""
+        try:
+            number = self._signals.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self._stop_reason = signal.Signals(number).name
+            self._stop.set()
+
+    _stop_reason = ""
+
+    def _take_signals(self) -> None:
+        def enqueue(number: int, _: FrameType | None) -> None:
+            self._signals.put(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, enqueue)
+
+    # End ----------------------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        deadline = Deadline(STOP_WITHIN_S)
+        self._stop.set()
+        for name in self._supervisor.stop(deadline):
+            log.error("worker.late", worker=name, error="it did not end within the deadline")
+        if self._sandbox is not None:
+            self._sandbox.stop(deadline)
+        if self._state is not None:
+            self._state.close()
+        log.info("daemon.stopped")
+
+
+def check_writable(directory: Path, key: str) -> None:
+    """Raise ConfigError unless files can be made in ``directory``, which is created when it is missing."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{directory}: expected a writable directory: {error.strerror or error}", key=key) from None
+
+
+def _known_symbols(wanted: Any) -> list[str]:
+    """The well-known ones among the symbols asked for; none when the choice is left to the venue."""
+    if isinstance(wanted, str):
+        return []
+    known = {
+        symbol
+        for symbol in wanted
+        for quote in _WELL_KNOWN_QUOTES
+        if symbol.endswith(quote) and symbol.removesuffix(quote) in _WELL_KNOWN
+    }
+    return sorted(known | {"BTCUSDT", "ETHUSDT"})

@@ -1,0 +1,200 @@
+"""HTTP GET with the weight ledger in front and our error tree behind; nothing of requests is raised to a caller."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeVar
+
+import msgspec
+import requests
+import requests.adapters
+import urllib3
+
+from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
+from binmon.messages import Priority
+from binmon.net.ledger import REQUEST_WEIGHT, RateLedger
+
+T = TypeVar("T")
+
+USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+DEFAULT_LIMITED_S = 60.0  # 429 without Retry-After: the longest a one-minute window can last
+DEFAULT_BANNED_S = 120.0  # 418 without Retry-After: the shortest ban, Binance Spot, limits
+FIREWALL_S = 120.0  # 403: the firewall names no time; Binance Spot advises minutes
+TOO_MANY_ORDERS = -1015
+_TEXT_KEPT = 200  # characters of an error body that is not JSON
+_JSON_BEGINS = frozenset(b'{["-0123456789tfn')
+
+
+class RestSession:
+    """GET requests to one venue. Any number of threads may share it: each gets a connection pool of its own,
+    because requests does not promise that a session may be used by two threads at once.
+
+    Never retries by itself: who asks knows whether the answer is still wanted.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        base_url: str,
+        ledger: RateLedger,
+        *,
+        connect_timeout_s: float = 5.0,
+        read_timeout_s: float = 10.0,
+        headers: Mapping[str, str] | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        """``read_timeout_s`` is the longest pause between two reads of an answer. ``trust_env`` lets requests
+        look for proxies and ``.netrc`` in the environment; off, as a stray variable must not reroute us."""
+        self.venue = venue
+        self.base_url = base_url.rstrip("/")
+        self._ledger = ledger
+        self._timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._headers = dict(headers or {})
+        self._trust_env = trust_env
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()  # guards _sessions
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
+
+    def get(
+        self, path: str, params: Mapping[str, str], weight: int, priority: Priority, stop: threading.Event
+    ) -> bytes:
+        """The body of the answer to GET ``path``.
+
+        Waits for ``weight`` in the ledger first (until ``stop``). Raises VenueUnreachable (no connection, no answer
+        in time), VenueFailed (5xx, a truncated body, something that is not JSON), RateLimited (429, 403, or the
+        ledger), Banned (418) and RequestRefused (other 4xx).
+        """
+        url = self.base_url + path
+        self._ledger.acquire(weight, priority, stop)
+        reserved_s = self._ledger.clock()
+        used: int | None = None
+        try:
+            with self._session().get(
+                url, params=dict(params), timeout=self._timeouts_s, allow_redirects=False, stream=True
+            ) as response:
+                used = _whole_number(response.headers.get(USED_WEIGHT_HEADER))
+                body = self._body(url, response)
+                status, headers = response.status_code, response.headers
+        except requests.Timeout as error:
+            raise VenueUnreachable(url, f"no answer in time ({type(error).__name__})") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise VenueUnreachable(url, _first_line(error)) from error
+        finally:
+            self._ledger.settle(weight, used, self._ledger.clock(), reserved_s=reserved_s)
+        if status != 200:
+            self._refuse(url, status, headers, body)
+        if body.lstrip()[:1] == b"" or body.lstrip()[0] not in _JSON_BEGINS:
+            raise VenueFailed(url, status, f"not JSON: {_text(body)}")
+        return body
+
+    def get_json(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        weight: int,
+        priority: Priority,
+        stop: threading.Event,
+        decode: Callable[[bytes], T],
+    ) -> T:
+        """``get``, then ``decode`` of the body; a body that does not decode raises VenueFailed."""
+        body = self.get(path, params, weight, priority, stop)
+        try:
+            return decode(body)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise VenueFailed(self.base_url + path, 200, f"unreadable: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the connections of all threads. A request under way may fail with VenueUnreachable."""
+        with self._lock:
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.close()
+
+    def _session(self) -> requests.Session:
+        """The session of this thread."""
+        session: requests.Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = self._trust_env
+            session.headers.update(self._headers)
+            adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            self._of_thread.session = session
+            with self._lock:
+                self._sessions.add(session)
+        return session
+
+    def _body(self, url: str, response: requests.Response) -> bytes:
+        """All of the body, or VenueFailed when the connection gave less than it promised."""
+        try:
+            body = response.content
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+            raise VenueFailed(url, response.status_code, f"a broken body: {_first_line(error)}") from error
+        promised = _whole_number(response.headers.get("Content-Length"))
+        # an encoded body has another length than its content
+        if promised is not None and "Content-Encoding" not in response.headers and promised != len(body):
+            raise VenueFailed(url, response.status_code, f"a truncated body: {len(body)} of {promised} bytes")
+        return body
+
+    def _refuse(self, url: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
+        """Everything but 200. Binance Spot, HTTP return codes."""
+        code, message = _code_and_message(body)
+        now_s = self._ledger.clock()
+        if status == 429:
+            wait_s = _seconds(headers.get("Retry-After"), DEFAULT_LIMITED_S)
+            scope = "ORDERS" if code == TOO_MANY_ORDERS else REQUEST_WEIGHT
+            self._ledger.limited(wait_s, now_s, scope)
+            raise RateLimited(scope, wait_s)
+        if status == 418:
+            wait_s = _seconds(headers.get("Retry-After"), DEFAULT_BANNED_S)
+            self._ledger.banned(wait_s, now_s)
+            raise Banned(wait_s)
+        if status == 403:
+            wait_s = _seconds(headers.get("Retry-After"), FIREWALL_S)
+            self._ledger.limited(wait_s, now_s, "WAF")
+            raise RateLimited("WAF", wait_s)
+        if 400 <= status < 500:
+            raise RequestRefused(url, status, code, message)
+        # a redirect, or a success without content, is as little an answer as a server error
+        raise VenueFailed(url, status, message)
+
+
+def _code_and_message(body: bytes) -> tuple[int | None, str]:
+    """``code`` and ``msg`` of an error body; (None, the text) when it is not the venue's JSON."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return None, _text(body)
+    if not isinstance(content, dict) or not isinstance(content.get("msg"), str):
+        return None, _text(body)
+    code = content.get("code")
+    return code if isinstance(code, int) else None, content["msg"]
+
+
+def _text(body: bytes) -> str:
+    """The beginning of a body as one line, for a message."""
+    return " ".join(body[: 4 * _TEXT_KEPT].decode("utf-8", "replace").split())[:_TEXT_KEPT] or "empty"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return (lines[0] if lines else type(error).__name__)[:_TEXT_KEPT]
+
+
+def _whole_number(text: str | None) -> int | None:
+    """A header that should be digits; None when it is missing or something else."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _seconds(text: str | None, default_s: float) -> float:
+    """Retry-After in seconds; the default when it is missing, a date, or senseless."""
+    try:
+        seconds = float(text) if text is not None else default_s
+    except ValueError:
+        return default_s
+    return seconds if math.isfinite(seconds) and seconds >= 0 else default_s

@@ -1,0 +1,1 @@
+"""Live top of book, given to others."""

@@ -1,0 +1,43 @@
+"""The worker that hands tops of book to their sinks. This version has one: the log."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from binmon.core.channel import Channel
+from binmon.core.worker import Worker
+from binmon.messages import TopOfBook
+
+log = structlog.get_logger("binmon.publish")
+
+
+class TopPublisher(Worker):
+    """Writes every top it is given as one ``book.top`` line."""
+
+    def __init__(self, name: str, tops: Channel[TopOfBook]) -> None:
+        super().__init__(name)
+        self._tops = tops
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self.beat()
+            top = self._tops.take(0.25)
+            if top is not None:
+                self.publish(top)
+                self.progress()
+
+    def publish(self, top: TopOfBook) -> None:
+        """One line of the log (contract: ``book.top``)."""
+        log.info(
+            "book.top",
+            venue=top.venue,
+            symbol=top.symbol,
+            bid=top.bid,
+            bid_quantity=top.bid_quantity,
+            ask=top.ask,
+            ask_quantity=top.ask_quantity,
+            update_id=top.update_id,
+            age_ms=round(top.age_ms, 3),
+        )

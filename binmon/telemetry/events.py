@@ -1,0 +1,97 @@
+"""The vocabulary of the log as data. ``python -m binmon.telemetry.events > docs/logs.md`` writes the reference."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One name of the log: the levels it comes at, its own fields, and what it says."""
+
+    name: str
+    levels: tuple[str, ...]
+    fields: tuple[str, ...]
+    meaning: str
+
+
+def _event(name: str, levels: str, fields: str, meaning: str) -> LogEvent:
+    return LogEvent(name, tuple(levels.split()), tuple(fields.split()), meaning)
+
+
+_PROBE = (
+    "venue symbol client_order_id class sent_to_report_ms sent_to_event_ms event_to_receive_ms uncertainty_ms"
+    " clock_offset_ms threshold_ms"
+)
+_ORDER = "venue symbol client_order_id side quantity"
+
+EVENTS: tuple[LogEvent, ...] = (
+    _event("daemon.started", "info", "version config_hash", "The daemon runs; all its workers have been started."),
+    _event("daemon.stopping", "info", "reason", "A signal or a fatal error ends the daemon; it closes what is open."),
+    _event("daemon.stopped", "info", "", "Everything is closed and flushed; the last line."),
+    _event("worker.started", "info", "worker", "A thread runs."),
+    _event("worker.failed", "warning error", "worker attempt delay_s error", "A thread ended by an error."),
+    _event("worker.restarted", "info warning", "worker attempt delay_s", "A failed thread runs again."),
+    _event("worker.fatal", "critical", "worker attempt error", "A thread failed too often; it is given up."),
+    _event("stream.connected", "info", "venue connection streams", "A connection delivers."),
+    _event("stream.disconnected", "warning info", "venue connection streams reason", "A connection ended."),
+    _event("stream.rotated", "info", "venue connection streams reason overlap_ms", "A successor took over, no gap."),
+    _event("stream.stalled", "warning", "venue connection streams reason", "A connection is open but says nothing."),
+    _event("stream.overflow", "warning", "venue connection streams count", "Frames found no room: dropped, a gap."),
+    _event("book.state", "info", "venue symbol from to reason update_id", "A book went from one state to another."),
+    _event("book.gap", "warning", "venue symbol expected first_update_id last_update_id", "Updates are missing."),
+    _event("book.audit", "info error", "venue symbol update_id levels mismatches", "A book was compared by REST."),
+    _event("book.snapshot_dropped", "warning", "venue symbol count", "The recorder had no room for snapshots."),
+    _event("book.top", "info", "venue symbol bid bid_quantity ask ask_quantity update_id age_ms", "The top of a book."),
+    _event("book.refused", "error", "venue symbol reason", "This symbol gets no book: unknown, or too many digits."),
+    _event("order.sent", "info", f"{_ORDER} sent_at", "An order leaves."),
+    _event("order.answered", "info", f"{_ORDER} sent_at round_trip_ms", "The venue accepted an order."),
+    _event("order.rejected", "warning", f"{_ORDER} sent_at round_trip_ms code message", "It refused an order."),
+    _event("latency.measured", "info", _PROBE, "An order's way to its execution report, measured."),
+    _event("latency.delayed", "warning", f"{_PROBE} over_ms", "The report came later than the threshold."),
+    _event("latency.lost", "error", "venue symbol client_order_id waited_ms order_status", "The report never came."),
+    _event("price.crossed", "warning", "venue symbol source price threshold direction", "A price crossed a line."),
+    _event("symbol.listed", "warning", "venue symbol status first_seen_by lead_ms", "A new symbol."),
+    _event("symbol.status", "info", "venue symbol status first_seen_by lead_ms", "A symbol changed its status."),
+    _event("config.reloaded", "info", "config_hash changes", "A new configuration is in force."),
+    _event("config.rejected", "error", "key reason", "A new configuration is wrong; the old one stays."),
+    _event("config.unused", "warning", "key reason", "The file has a key that this version does nothing with."),
+    _event("rate.limited", "warning", "venue scope used limit retry_after_s", "A limit of the venue is used up."),
+    _event(
+        "rate.banned", "error", "venue scope used limit retry_after_s", "The venue banned this address for a while."
+    ),
+    _event("recorder.recovered", "warning", "path rows bytes rows_lost", "A crash left this file; it is whole again."),
+    _event("recorder.segment_closed", "info", "path rows bytes", "A file of the recording is finished."),
+    _event("recorder.failed", "error", "path error", "The recording cannot be written."),
+    _event("recorder.resumed", "info", "path", "The recording can be written again."),
+    _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
+    _event("alert.sent", "info", "alert target attempt", "Somebody was told."),
+    _event("alert.failed", "error", "alert target attempt", "Somebody could not be told."),
+)
+
+VOCABULARY: dict[str, LogEvent] = {event.name: event for event in EVENTS}
+
+
+def reference() -> str:
+    """The page ``docs/logs.md``."""
+    lines = [
+        "# Log events",
+        "",
+        "<!-- Written by `python -m binmon.telemetry.events > docs/logs.md`; edit binmon/telemetry/events.py. -->",
+        "",
+        "One JSON object a line: `timestamp` (RFC 3339 UTC, microseconds), `level`, `event`, `logger`, then the",
+        "event's own fields. A field that has no value in some case may be left out. An error's traceback is in",
+        "`exception`. Lines whose event is none of these come from other packages.",
+        "",
+        "| event | level | fields | meaning |",
+        "|---|---|---|---|",
+    ]
+    for event in EVENTS:
+        fields = ", ".join(f"`{field}`" for field in event.fields)
+        lines.append(f"| `{event.name}` | {', '.join(event.levels)} | {fields} | {event.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

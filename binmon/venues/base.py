@@ -1,0 +1,111 @@
+"""What binmon needs of a venue to keep its books. A venue is one folder that answers this interface."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from binmon.messages import DepthSnapshot, Instrument, LevelChanges, Priority
+
+
+class DepthUpdate(Protocol):
+    """One change of a book as the stream sends it, the levels still as text (see ``MarketDecoder.levels``)."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def event_time_ms(self) -> int: ...
+    @property
+    def first_update_id(self) -> int: ...
+    @property
+    def last_update_id(self) -> int: ...
+    @property
+    def bids(self) -> bytes: ...
+    @property
+    def asks(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownNotice:
+    """The venue is about to close this connection: a successor is due now."""
+
+    event_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReply:
+    """An answer to a request on the stream; ``error`` is None for success."""
+
+    request_id: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLevels:
+    """Levels of one side in the order they came. ``inexact`` is a text that a double would have rounded."""
+
+    changes: LevelChanges
+    inexact: str | None
+
+
+class MalformedFrame(ValueError):
+    """A frame that is not what the venue documents; ``str()`` says why, cut to a readable length."""
+
+
+class MarketDecoder(Protocol):
+    """Turns frames into messages. ``update`` is the hot path: it returns None for whatever is no depth update."""
+
+    def update(self, frame: bytes) -> DepthUpdate | None:
+        """The depth update in ``frame``, or None: then ask ``other``."""
+        ...
+
+    def other(self, frame: bytes) -> ShutdownNotice | ControlReply | None:
+        """What else the frame is; None for a known kind nobody asked for. Raises MalformedFrame."""
+        ...
+
+    def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
+        """Parse one side of many updates at once, oldest first. Raises MalformedFrame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """One connection to open: its address, the streams it carries and the messages that ask for them."""
+
+    name: str
+    url: str
+    streams: tuple[str, ...]
+    opening_messages: tuple[bytes, ...]
+
+
+class Venue(ABC):
+    """The public side of a venue. Methods that ask it may raise any RetryError or RequestRefused."""
+
+    name: str
+
+    @abstractmethod
+    def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
+        """All instruments the venue lists, by symbol; also feeds the limits into the rate ledger."""
+
+    @abstractmethod
+    def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
+        """A REST snapshot of at most ``limit`` levels a side."""
+
+    @abstractmethod
+    def server_time_ms(self, stop: threading.Event) -> int:
+        """The venue's clock, UTC."""
+
+    @abstractmethod
+    def depth_stream(self, symbol: str) -> str:
+        """The name of the stream that carries this symbol's book updates."""
+
+    @abstractmethod
+    def plan_streams(self, symbols: Sequence[str]) -> list[StreamPlan]:
+        """The connections that carry the books of ``symbols``, split by the venue's limits."""
+
+    @abstractmethod
+    def decoder(self) -> MarketDecoder:
+        """A decoder for one thread."""

@@ -1,0 +1,145 @@
+"""Market stream frames of Binance Spot, decoded (reference: market streams, section 5; local book, section 6).
+
+The hot path decodes the envelope of a depth update and leaves the levels as text: most updates are only ever
+needed merged with many others, and parsing them together is cheaper than one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from binmon.levels import NO_CHANGES
+from binmon.messages import DepthSnapshot, LevelChanges
+from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ParsedLevels, ShutdownNotice
+
+# Eight decimals follow the point, so a number below ten million has at most 15 digits: only larger ones need a look.
+_ALWAYS_EXACT_BELOW = 1e7
+_LONG_NUMBER = re.compile(rb'"(\d{8,}(?:\.\d+)?)"')
+_EXACT_DIGITS = 15
+
+
+class _Update(msgspec.Struct, gc=False, tag_field="e", tag="depthUpdate"):
+    """A ``depthUpdate`` event; the names are those of ``venues.base.DepthUpdate``."""
+
+    event_time_ms: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    first_update_id: int = msgspec.field(name="U")
+    last_update_id: int = msgspec.field(name="u")
+    bids: msgspec.Raw = msgspec.field(name="b")
+    asks: msgspec.Raw = msgspec.field(name="a")
+
+
+class _Combined(msgspec.Struct, gc=False):
+    data: _Update
+
+
+class _Depth(msgspec.Struct, gc=False):
+    last_update_id: int = msgspec.field(name="lastUpdateId")
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+
+
+class BinanceDecoder:
+    """See ``venues.base.MarketDecoder``; combined and raw streams alike."""
+
+    def __init__(self) -> None:
+        self._combined = msgspec.json.Decoder(_Combined)
+        self._raw = msgspec.json.Decoder(_Update)
+        self._levels = msgspec.json.Decoder(list[list[tuple[float, float]]], strict=False)
+        self._depth = msgspec.json.Decoder(_Depth)
+
+    def update(self, frame: bytes) -> DepthUpdate | None:
+        """The depth update in ``frame``, or None when it is something else (or nothing readable)."""
+        try:
+            return self._combined.decode(frame).data  # type: ignore[return-value]
+        except msgspec.DecodeError:
+            pass  # rare: another kind of frame, or a raw stream; told apart below
+        try:
+            return self._raw.decode(frame)  # type: ignore[return-value]
+        except msgspec.DecodeError:
+            return None
+
+    def other(self, frame: bytes) -> ShutdownNotice | ControlReply | None:
+        """Shutdown notices in all three shapes, control replies in both; None for other events."""
+        try:
+            message: Any = msgspec.json.decode(frame)
+        except msgspec.DecodeError as error:
+            raise MalformedFrame(f"{error}: {frame[:80]!r}") from None
+        if not isinstance(message, dict):
+            raise MalformedFrame(f"expected an object, got {frame[:80]!r}")
+        event = message
+        for wrapper in ("data", "event"):
+            if isinstance(message.get(wrapper), dict):
+                event = message[wrapper]
+        kind = event.get("e")
+        if kind == "serverShutdown":
+            time_ms = event.get("E")
+            return ShutdownNotice(time_ms if isinstance(time_ms, int) else 0)
+        if kind == "depthUpdate":
+            raise MalformedFrame(f"a depthUpdate without its documented fields: {frame[:120]!r}")
+        if "code" in message or isinstance(message.get("error"), dict):
+            problem = message.get("error", message)
+            return ControlReply(str(message.get("id")), f"{problem.get('code')} {problem.get('msg')}")
+        if "result" in message:
+            return ControlReply(str(message.get("id")), None)
+        if "stream" in message or kind is not None:
+            return None
+        raise MalformedFrame(f"neither event nor reply: {frame[:80]!r}")
+
+    def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
+        """Parse one side of many updates in one go; prices and quantities must be what a book can hold."""
+        joined = b"[" + b",".join(texts) + b"]"
+        try:
+            parsed = self._levels.decode(joined)
+        except msgspec.DecodeError as error:
+            raise MalformedFrame(f"levels: {error}") from None
+        flat = np.fromiter(chain.from_iterable(chain.from_iterable(parsed)), dtype=np.float64)
+        if flat.size == 0:
+            return ParsedLevels(NO_CHANGES, None)
+        largest = flat.max()
+        # NaN compares false with everything, so it ends here, too
+        if not (flat.min() >= 0.0 and largest < np.inf and flat[0::2].min() > 0.0):
+            raise MalformedFrame("levels: a price that is not positive, or a quantity that is negative or no number")
+        inexact = first_inexact(joined) if largest >= _ALWAYS_EXACT_BELOW else None
+        return ParsedLevels(LevelChanges(flat[0::2], flat[1::2]), inexact)
+
+    def depth(self, venue: str, symbol: str, body: bytes) -> DepthSnapshot:
+        """A REST depth answer. Raises MalformedFrame, also for sides that are not sorted best first."""
+        try:
+            answer = self._depth.decode(body)
+        except msgspec.DecodeError as error:
+            raise MalformedFrame(f"depth of {symbol}: {error}") from None
+        bids, asks = self.levels([bytes(answer.bids)]), self.levels([bytes(answer.asks)])
+        bid_price, ask_price = bids.changes.price, asks.changes.price
+        if (np.diff(bid_price) >= 0).any() or (np.diff(ask_price) <= 0).any():
+            raise MalformedFrame(f"depth of {symbol}: sides are not sorted best first")
+        if (bids.changes.quantity == 0).any() or (asks.changes.quantity == 0).any():
+            raise MalformedFrame(f"depth of {symbol}: a level without quantity")
+        return DepthSnapshot(
+            venue,
+            symbol,
+            answer.last_update_id,
+            bid_price,
+            bids.changes.quantity,
+            ask_price,
+            asks.changes.quantity,
+            bids.inexact or asks.inexact,
+        )
+
+
+def first_inexact(text: bytes) -> str | None:
+    """The first quoted number with more than 15 significant digits, which a double would round; None without."""
+    for match in _LONG_NUMBER.finditer(text):
+        whole, _, fraction = match[1].partition(b".")
+        digits = (whole + fraction.rstrip(b"0")).lstrip(b"0")
+        if not fraction.rstrip(b"0"):
+            digits = digits.rstrip(b"0")
+        if len(digits) > _EXACT_DIGITS:
+            return match[1].decode()
+    return None

@@ -1,0 +1,147 @@
+"""The public side of Binance Spot: time, instruments, depth and the plan of market streams."""
+
+from __future__ import annotations
+
+import threading
+import urllib.parse
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from binmon.errors import VenueFailed
+from binmon.messages import DepthSnapshot, Instrument, Priority
+from binmon.net.ledger import RateLedger
+from binmon.net.rest import RestSession
+from binmon.venues.base import StreamPlan, Venue
+from binmon.venues.binance.decoding import BinanceDecoder
+
+# (highest limit, request weight), reference 3.2
+_DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+MAX_STREAMS_A_CONNECTION = 1024
+# Up to here the names go into the address (one round trip less); beyond, the address would get too long for
+# proxies and they are asked for in SUBSCRIBE messages, of which five a second are allowed.
+_STREAMS_IN_ADDRESS = 100
+_STREAMS_A_SUBSCRIBE = 256
+
+
+class _Filter(msgspec.Struct):
+    kind: str = msgspec.field(name="filterType")
+    tick_size: str = msgspec.field(name="tickSize", default="0")
+    step_size: str = msgspec.field(name="stepSize", default="0")
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str
+    base: str = msgspec.field(name="baseAsset")
+    quote: str = msgspec.field(name="quoteAsset")
+    filters: list[_Filter] = []
+
+
+class _RateLimit(msgspec.Struct):
+    kind: str = msgspec.field(name="rateLimitType")
+    interval: str
+    count: int = msgspec.field(name="intervalNum")
+    limit: int
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_Symbol]
+    rate_limits: list[_RateLimit] = msgspec.field(name="rateLimits", default_factory=list)
+
+
+class _Time(msgspec.Struct):
+    server_time_ms: int = msgspec.field(name="serverTime")
+
+
+def depth_weight(limit: int) -> int:
+    """Request weight of ``GET /api/v3/depth`` with this limit."""
+    return next(weight for highest, weight in _DEPTH_WEIGHTS if limit <= highest)
+
+
+class BinanceMarket(Venue):
+    """Binance Spot without keys. ``ledger`` is that of ``rest``; ``stream_url`` is the base of the market streams, without a path."""
+
+    name = "binance"
+
+    def __init__(self, rest: RestSession, ledger: RateLedger, stream_url: str) -> None:
+        self._rest, self._ledger = rest, ledger
+        self._stream_url = stream_url.rstrip("/")
+        self._info_decoder = msgspec.json.Decoder(_ExchangeInfo)
+        self._time_decoder = msgspec.json.Decoder(_Time)
+
+    def server_time_ms(self, stop: threading.Event) -> int:
+        body = self._get("/api/v3/time", {}, 1, Priority.RESYNC, stop)
+        return int(self._decoded(self._time_decoder, "/api/v3/time", body).server_time_ms)
+
+    def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
+        # permission sets make up most of the answer and nobody here reads them
+        path, parameters = "/api/v3/exchangeInfo", {"showPermissionSets": "false"}
+        info = self._decoded(self._info_decoder, path, self._get(path, parameters, 20, Priority.INITIAL_SYNC, stop))
+        for limit in info.rate_limits:
+            if (limit.kind, limit.interval, limit.count) == ("REQUEST_WEIGHT", "MINUTE", 1):
+                self._ledger.set_limits(weight_per_minute=limit.limit)
+        return {listed.symbol: self._instrument(listed) for listed in info.symbols}
+
+    def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
+        path = "/api/v3/depth"
+        body = self._get(path, {"symbol": symbol, "limit": str(limit)}, depth_weight(limit), priority, stop)
+        try:
+            # a decoder of its own: snapshots arrive in the threads of the fetchers
+            return BinanceDecoder().depth(self.name, symbol, body)
+        except ValueError as error:
+            raise VenueFailed(self._rest.base_url + path, 200, str(error)) from None
+
+    def depth_stream(self, symbol: str) -> str:
+        return f"{symbol.lower()}@depth@100ms"
+
+    def plan_streams(self, symbols: Sequence[str]) -> list[StreamPlan]:
+        plans: list[StreamPlan] = []
+        for start in range(0, len(symbols), MAX_STREAMS_A_CONNECTION):
+            streams = tuple(self.depth_stream(s) for s in symbols[start : start + MAX_STREAMS_A_CONNECTION])
+            name = f"{self.name}-market-{len(plans) + 1}"
+            if len(streams) <= _STREAMS_IN_ADDRESS:
+                names = "/".join(urllib.parse.quote(stream, safe="@") for stream in streams)
+                plans.append(StreamPlan(name, f"{self._stream_url}/stream?streams={names}", streams, ()))
+            else:
+                plans.append(StreamPlan(name, f"{self._stream_url}/stream", streams, _subscriptions(streams)))
+        return plans
+
+    def decoder(self) -> BinanceDecoder:
+        return BinanceDecoder()
+
+    def _get(
+        self, path: str, parameters: dict[str, str], weight: int, priority: Priority, stop: threading.Event
+    ) -> bytes:
+        return self._rest.get(path, parameters, weight=weight, priority=priority, stop=stop)
+
+    def _decoded(self, decoder: Any, path: str, body: bytes) -> Any:
+        try:
+            return decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise VenueFailed(self._rest.base_url + path, 200, str(error)) from None
+
+    def _instrument(self, listed: _Symbol) -> Instrument:
+        tick = next((f.tick_size for f in listed.filters if f.kind == "PRICE_FILTER"), "0")
+        lot = next((f.step_size for f in listed.filters if f.kind == "LOT_SIZE"), "0")
+        return Instrument(
+            self.name, listed.symbol, listed.base, listed.quote, listed.status, _decimal(tick), _decimal(lot)
+        )
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text).normalize()
+    except InvalidOperation:
+        return Decimal(0)
+
+
+def _subscriptions(streams: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(
+        msgspec.json.encode(
+            {"method": "SUBSCRIBE", "params": streams[start : start + _STREAMS_A_SUBSCRIBE], "id": number}
+        )
+        for number, start in enumerate(range(0, len(streams), _STREAMS_A_SUBSCRIBE), start=1)
+    )

@@ -1,0 +1,123 @@
+"""The supervisor: restarts with growing delays, gives up on bugs, stops in order and in time."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from binmon.core.backoff import Backoff, BackoffPolicy
+from binmon.core.deadline import Deadline
+from binmon.core.supervisor import Supervisor, WorkerState
+from binmon.core.worker import Worker
+from binmon.errors import RateLimited, StreamClosed
+
+QUICK = BackoffPolicy(first_s=0.01, cap_s=0.05)
+
+
+class Scripted(Worker):
+    """Calls ``act(attempt)`` once a run, then waits for the stop."""
+
+    def __init__(self, act: Callable[[int, Worker], None], name: str = "scripted") -> None:
+        super().__init__(name)
+        self.act, self.runs = act, 0
+
+    def run(self, stop: threading.Event) -> None:
+        self.runs += 1
+        self.act(self.runs, self)
+        stop.wait()
+
+
+def tick_until(supervisor: Supervisor, true: Callable[[], bool], within_s: float = 5.0) -> None:
+    until = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < until, supervisor.statuses()
+        supervisor.tick(time.monotonic())
+        threading.Event().wait(0.002)
+
+
+def test_network_failures_are_retried_for_ever() -> None:
+    def fail(attempt: int, _: Worker) -> None:
+        if attempt < 12:
+            raise StreamClosed("market-1", "cut")
+
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(fail)
+    supervisor.add(worker)
+    tick_until(supervisor, lambda: worker.runs == 12)
+    assert supervisor.fatal is None
+    assert supervisor.stop(Deadline(1)) == []
+
+
+def test_a_bug_is_fatal_after_five_failures_without_progress() -> None:
+    def fail(attempt: int, worker: Worker) -> None:
+        if attempt == 3:
+            worker.progress()
+        raise ZeroDivisionError("bug")
+
+    with capture_logs() as logs:
+        supervisor, worker = Supervisor(policy=QUICK), Scripted(fail)
+        supervisor.add(worker)
+        tick_until(supervisor, lambda: supervisor.fatal is not None)
+    assert worker.runs == 2 + 5  # the third made progress and began the count anew
+    assert supervisor.fatal is not None and supervisor.fatal.last_error == "ZeroDivisionError: bug"
+    assert [line["event"] for line in logs][-1] == "worker.fatal"
+    supervisor.stop(Deadline(1))
+
+
+def test_a_worker_that_just_returns_has_failed() -> None:
+    class Returns(Worker):
+        def run(self, stop: threading.Event) -> None:
+            return
+
+    supervisor = Supervisor(policy=QUICK, fatal_after=1)
+    supervisor.add(Returns("returns"))
+    tick_until(supervisor, lambda: supervisor.fatal is not None)
+
+
+def test_the_venues_wait_is_obeyed() -> None:
+    def limited(attempt: int, _: Worker) -> None:
+        if attempt == 1:
+            raise RateLimited("REQUEST_WEIGHT", 30.0)
+
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(limited)
+    supervisor.add(worker)
+    tick_until(supervisor, lambda: supervisor.statuses()[0].state is WorkerState.BACKOFF)
+    supervisor.tick(time.monotonic() + 20)
+    assert worker.runs == 1
+    supervisor.tick(time.monotonic() + 31)
+    tick_until(supervisor, lambda: worker.runs == 2)
+    supervisor.stop(Deadline(1))
+
+
+def test_stages_stop_in_order_and_a_late_worker_is_named() -> None:
+    order: list[str] = []
+
+    class Ordered(Worker):
+        def run(self, stop: threading.Event) -> None:
+            stop.wait()
+            order.append(self.name)
+            if self.name == "stuck":
+                threading.Event().wait(1.0)
+
+    supervisor = Supervisor()
+    for name, stage in (("consumer", 2), ("producer", 0), ("middle", 1), ("stuck", 3)):
+        supervisor.add(Ordered(name), stage=stage)
+    started = time.monotonic()
+    assert supervisor.stop(Deadline(0.4)) == ["stuck"]
+    assert time.monotonic() - started < 0.8
+    assert order == ["producer", "middle", "consumer", "stuck"]
+
+
+def test_backoff_grows_to_its_cap_and_jitter_survives_it() -> None:
+    backoff = Backoff(BackoffPolicy(first_s=1, factor=2, cap_s=8, jitter=0.5), random.Random(1))
+    delays = [backoff.next_delay_s() for _ in range(200)]
+    assert all(0.5 <= delay <= 8 for delay in delays) and delays[0] <= 1
+    assert len(set(delays[10:])) > 100 and min(delays[10:]) >= 4
+    backoff.reset()
+    assert backoff.next_delay_s() <= 1
+    with pytest.raises(ValueError, match="backoff"):
+        BackoffPolicy(first_s=5, cap_s=1)

@@ -1,0 +1,277 @@
+"""The book of request weight, against a model of the venue that counts by its own minute."""
+
+import threading
+import time
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from binmon.errors import Banned, RateLimited
+from binmon.messages import Priority
+from binmon.net.ledger import RateLedger, SlidingBudget
+
+MINUTE_S = 60.0
+T0 = 1_800_000_000.0  # the turn of a minute
+MID = T0 + 30
+
+
+class Clock:
+    def __init__(self, now_s=MID):
+        self.now_s = now_s
+
+    def __call__(self):
+        return self.now_s
+
+
+def ledger(**options):
+    return RateLedger("binance", clock=options.pop("clock", Clock()), **options)
+
+
+@pytest.mark.parametrize(
+    ("priority", "share"),
+    [("ORDER", 1.0), ("RESYNC", 0.9), ("INITIAL_SYNC", 0.8), ("AUDIT", 0.5), ("LISTING", 0.5)],
+)
+def test_each_priority_fills_its_share_and_no_more(priority, share):
+    book = ledger(weight_per_minute=1000)
+    taken = 0
+    while book.reserve(10, Priority[priority], MID) == 0.0:
+        taken += 10
+    assert taken == 1000 * share
+    assert book.reserve(10, Priority[priority], MID) == 30.0
+    assert book.used == taken
+
+
+def test_what_is_kept_back_is_there_for_those_before():
+    book = ledger(weight_per_minute=100)
+    assert book.reserve(50, Priority.AUDIT, MID) == 0.0
+    assert book.reserve(1, Priority.LISTING, MID) > 0
+    assert book.reserve(30, Priority.INITIAL_SYNC, MID) == 0.0
+    assert book.reserve(1, Priority.INITIAL_SYNC, MID) > 0
+    assert book.reserve(20, Priority.ORDER, MID) == 0.0
+    assert book.reserve(1, Priority.ORDER, MID) > 0
+
+
+def test_the_minute_turns_and_what_is_under_way_counts_in_both():
+    book = ledger(weight_per_minute=100)
+    assert book.reserve(60, Priority.ORDER, MID) == 0.0
+    book.settle(60, 60, MID + 1)
+    assert book.reserve(40, Priority.ORDER, MID + 2) == 0.0  # answered only in the next minute
+    begin_s = T0 + MINUTE_S + 1
+    assert book.reserve(61, Priority.ORDER, begin_s) > 0
+    assert book.reserve(60, Priority.ORDER, begin_s) == 0.0
+    book.settle(40, 100, begin_s, reserved_s=MID + 2)  # the header is of the minute before: not believed
+    book.settle(60, 60, begin_s + 1, reserved_s=begin_s)
+    assert book.reserve(1, Priority.ORDER, begin_s + 2) > 0
+
+
+def test_around_the_turn_both_minutes_count_as_the_clocks_may_differ():
+    book = ledger(weight_per_minute=100, edge_s=0.5)
+    assert book.reserve(70, Priority.ORDER, MID) == 0.0
+    book.settle(70, 70, MID)
+    assert book.reserve(30, Priority.ORDER, T0 + 59.8) == 0.0
+    book.settle(30, 100, T0 + 59.9)
+    assert book.reserve(1, Priority.ORDER, T0 + 60.1) == pytest.approx(0.4)  # the venue's minute may be the old one
+    assert book.reserve(71, Priority.ORDER, T0 + 60.6) > 50  # it may have been the new one at 59.8
+    assert book.reserve(70, Priority.ORDER, T0 + 60.6) == 0.0
+
+
+def test_the_venue_counts_others_on_the_address_too():
+    book = ledger(weight_per_minute=1000)
+    assert book.reserve(10, Priority.ORDER, MID) == 0.0
+    book.settle(10, 960, MID + 1, reserved_s=MID)
+    assert book.used == 960
+    assert book.reserve(41, Priority.ORDER, MID + 1) > 0
+    assert book.reserve(40, Priority.ORDER, MID + 1) == 0.0
+    book.settle(40, 500, MID + 2, reserved_s=MID + 1)  # an answer that was overtaken
+    assert book.used == 1000
+
+
+def test_a_failed_request_counts_as_used():
+    book = ledger(weight_per_minute=100)
+    book.reserve(100, Priority.ORDER, MID)
+    book.settle(100, None, MID)
+    assert book.used == 100 and book.reserve(1, Priority.ORDER, MID) > 0
+
+
+def test_limits_from_exchange_info():
+    book = ledger()
+    assert book.limit == 6000
+    book.set_limits(weight_per_minute=100)
+    assert book.limit == 100 and book.reserve(101, Priority.ORDER, MID) == float("inf")
+    with pytest.raises(ValueError):
+        book.set_limits(weight_per_minute=0)
+    # heavier than its share: alone, but not never
+    assert book.reserve(80, Priority.AUDIT, MID) == 0.0
+
+
+def test_a_429_stops_everyone_and_is_logged_once():
+    book = ledger(weight_per_minute=100)
+    with structlog.testing.capture_logs() as lines:
+        book.limited(20.0, MID, "REQUEST_WEIGHT")
+        book.limited(25.0, MID + 1, "REQUEST_WEIGHT")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("rate.limited", "warning")]
+    assert lines[0]["scope"] == "REQUEST_WEIGHT" and lines[0]["retry_after_s"] == 20.0
+    assert lines[0]["venue"] == "binance" and lines[0]["limit"] == 100 and lines[0]["used"] == 0
+    assert book.blocked_until == MID + 26
+    assert book.reserve(1, Priority.ORDER, MID + 2) == pytest.approx(24.0)
+    assert book.reserve(1, Priority.ORDER, MID + 26) == 0.0
+
+
+def test_a_ban_is_kept_told_and_outlives_a_restart():
+    told = []
+    book = ledger(on_ban=told.append)
+    with structlog.testing.capture_logs() as lines:
+        book.banned(120.0, MID)
+        book.banned(60.0, MID + 1)  # another thread's answer: the longer one stands
+    assert [(line["event"], line["log_level"]) for line in lines] == [("rate.banned", "error")]
+    assert told == [int((MID + 120) * 1000)] == [book.ban_until_ms]
+    again = ledger(ban_until_ms=book.ban_until_ms)
+    assert again.reserve(1, Priority.ORDER, MID + 20) == pytest.approx(100.0)
+    assert again.blocked_until == MID + 120
+    with pytest.raises(Banned) as caught:
+        again.acquire(1, Priority.ORDER, threading.Event())
+    assert caught.value.retry_after_s == pytest.approx(120.0)
+    assert again.reserve(1, Priority.ORDER, MID + 120) == 0.0
+
+
+def test_acquire_raises_rather_than_wait_too_long():
+    book = ledger(weight_per_minute=10, max_wait_s=20)
+    book.acquire(10, Priority.ORDER, threading.Event())
+    with pytest.raises(RateLimited) as caught:
+        book.acquire(1, Priority.ORDER, threading.Event())
+    assert (caught.value.scope, caught.value.retry_after_s) == ("REQUEST_WEIGHT", 30.0)
+    with pytest.raises(RateLimited) as caught:
+        book.acquire(11, Priority.ORDER, threading.Event())
+    assert caught.value.retry_after_s == 60.0
+    book.limited(120.0, MID, "WAF")
+    with pytest.raises(RateLimited) as caught:
+        book.acquire(1, Priority.ORDER, threading.Event())
+    assert caught.value.scope == "WAF"
+
+
+def test_acquire_ends_with_its_stop():
+    book = ledger(weight_per_minute=10)
+    book.acquire(10, Priority.ORDER, threading.Event())
+    stop = threading.Event()
+    timer = threading.Timer(0.1, stop.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(RateLimited):
+        book.acquire(1, Priority.ORDER, stop)
+    assert time.monotonic() - began < 0.9
+    timer.join()
+    assert book.used == 10
+
+
+def test_acquire_waits_until_there_is_room():
+    clock = Clock(T0 + 59.95)
+    book = ledger(weight_per_minute=10, clock=clock, edge_s=0.0)
+    book.acquire(10, Priority.ORDER, threading.Event())
+    book.settle(10, 10, clock.now_s)
+    timer = threading.Timer(0.03, lambda: setattr(clock, "now_s", T0 + 60.0))
+    timer.start()
+    book.acquire(10, Priority.ORDER, threading.Event())
+    assert clock.now_s == T0 + 60.0
+    timer.join()
+
+
+def test_a_clock_set_back_does_not_free_the_window_and_does_not_freeze_it():
+    book = ledger(weight_per_minute=10)
+    book.reserve(10, Priority.ORDER, MID)
+    book.settle(10, 10, MID)
+    assert book.reserve(1, Priority.ORDER, MID - 3600) > 0
+    assert book.reserve(10, Priority.ORDER, MID - 3600 + 60) == 0.0
+
+
+@st.composite
+def traffic(draw):
+    """Requests: (pause before, weight, priority, way to the venue, way back)."""
+    return draw(
+        st.lists(
+            st.tuples(
+                st.floats(0.0, 6.0),
+                st.integers(1, 40),
+                st.sampled_from(Priority),
+                st.floats(0.0, 3.0),
+                st.floats(0.0, 3.0),
+            ),
+            min_size=1,
+            max_size=150,
+        )
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(traffic(), st.floats(-0.5, 0.5))
+def test_the_venue_never_counts_more_than_its_limit_in_a_minute(requests, skew_s):
+    limit = 100
+    book = ledger(weight_per_minute=limit)
+    now_s = T0
+    events = []  # (time, order, what, …): arrivals at the venue and answers
+    counts = {}
+
+    def play_until(until_s):
+        while events and events[0][0] <= until_s:
+            at_s, _, what, weight, begun_s, seen, back_s = events.pop(0)
+            if what == "arrive":
+                minute = (at_s + skew_s) // MINUTE_S
+                counts[minute] = counts.get(minute, 0) + weight
+                assert counts[minute] <= limit
+                events.append((at_s + back_s, len(counts), "answer", weight, begun_s, counts[minute], 0.0))
+                events.sort()
+            else:
+                book.settle(weight, seen, at_s, reserved_s=begun_s)
+
+    served = 0
+    for pause_s, weight, priority, there_s, back_s in requests:
+        now_s += pause_s
+        play_until(now_s)
+        if book.reserve(weight, priority, now_s) == 0.0:
+            served += 1
+            events.append((now_s + there_s, 0, "arrive", weight, now_s, 0, back_s))
+            events.sort()
+    play_until(now_s + 100)
+    assert served  # a ledger that never says yes would pass as well
+
+
+def test_a_sliding_budget():
+    budget = SlidingBudget(2, 10.0)
+    assert budget.delay_s(0.0) == 0.0
+    budget.spend(0.0)
+    assert budget.take(4.0) == 0.0
+    assert budget.delay_s(4.0) == 6.0 and budget.take(5.0) == 5.0
+    assert budget.take(10.0) == 0.0
+    assert budget.delay_s(11.0) == 3.0
+    budget.spend(11.0)  # over the budget: counts all the same
+    assert budget.delay_s(12.0) == 8.0
+    with pytest.raises(ValueError):
+        SlidingBudget(0, 1.0)
+
+
+@given(st.lists(st.floats(0.0, 3.0), max_size=100), st.integers(1, 5))
+def test_a_budget_holds_in_every_window(pauses, limit):
+    budget = SlidingBudget(limit, 2.0)
+    now_s, spent = 0.0, []
+    for pause_s in pauses:
+        now_s += pause_s
+        delay_s = budget.take(now_s)
+        if delay_s == 0.0:
+            spent.append(now_s)
+            assert sum(at_s + 2.0 > now_s for at_s in spent) <= limit
+        else:
+            assert 0 < delay_s <= 2.0 and budget.delay_s(now_s + delay_s + 1e-9) == 0.0
+
+
+def test_a_budget_shared_by_threads_is_not_overspent():
+    budget = SlidingBudget(50, 1000.0)
+    taken = []
+    threads = [
+        threading.Thread(target=lambda: taken.extend(budget.take(1.0) == 0.0 for _ in range(40))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(taken) == 50
