@@ -41,7 +41,8 @@ from binmon.net.stream import StreamConnection
 from binmon.publish.publisher import TopPublisher
 from binmon.recorder.finisher import SegmentFinisher
 from binmon.recorder.layout import last_epochs
-from binmon.recorder.worker import Recorder, RecordingFacts
+from binmon.recorder.segment import RecordingFacts
+from binmon.recorder.writer import Recorder
 from binmon.state import State
 from binmon.venues.base import Venue
 from binmon.venues.binance.endpoints import URLS, BinanceUrls
@@ -57,7 +58,20 @@ _ROWS = 512  # a full-depth row is 160 KiB: this bounds the queue at 80 MiB
 _CONNECTS, _CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
 
 # Sections of the contract that this version reads but does not run yet.
-_NOT_YET = ("latency", "watch", "execution", "alerts", "dashboard", "metrics", "reload")
+_NOT_YET = (
+    "latency",
+    "watch",
+    "execution",
+    "alerts",
+    "dashboard",
+    "metrics",
+    "reload",
+    "books.redundancy",
+    "books.audit_interval_s",
+    "books.rotate_window",
+    "recorder.keep_days",
+    "recorder.keep_gb",
+)
 
 # The embedded sandbox invents any symbol it is asked for; a typing error must still be found out.
 _WELL_KNOWN = frozenset(
@@ -189,17 +203,15 @@ class Daemon:
         )
         # Stages: producers end before the consumers they feed, so that what is under way still arrives.
         add = self._supervisor.add
-        finisher = SegmentFinisher("finisher", directory, config.recorder.format, closed)
-        add(finisher, stage=3)
+        add(SegmentFinisher(directory, closed, format=config.recorder.format), stage=3)
         add(
             Recorder(
-                "recorder",
                 directory,
-                rows=rows,
-                closed=closed,
-                facts=facts,
+                rows,
+                closed,
                 flush_interval_s=config.recorder.flush_interval_s,
                 rotate_s=config.recorder.rotate_s,
+                facts=facts,
             ),
             stage=2,
         )

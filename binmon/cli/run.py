@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = args.load_full_config()
     logging = loaded.config.logging
-    log_format = args.log_format or ("console" if sys.stdout.isatty() else "json")
+    log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")
     set_up(logging.level, log_format, sys.stdout, Path(logging.file) if logging.file else None)
     # Short numpy calls of one worker beside a busy one wait for the interpreter's switch interval; the default of
     # 5 ms costs them most of their speed.

@@ -57,11 +57,11 @@ class BinanceDecoder:
     def update(self, frame: bytes) -> DepthUpdate | None:
         """The depth update in ``frame``, or None when it is something else (or nothing readable)."""
         try:
-            return self._combined.decode(frame).data  # type: ignore[return-value]
+            return self._combined.decode(frame).data
         except msgspec.DecodeError:
             pass  # rare: another kind of frame, or a raw stream; told apart below
         try:
-            return self._raw.decode(frame)  # type: ignore[return-value]
+            return self._raw.decode(frame)
         except msgspec.DecodeError:
             return None
 

@@ -1,0 +1,116 @@
+"""The daemon as a process of its own, as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+STOP_WITHIN_S = 5.0
+
+
+class DaemonProcess:
+    """``binmon run`` with its log lines, parsed as they come."""
+
+    def __init__(self, config: dict[str, Any], directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        path = directory / "config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        self.lines: list[dict[str, Any]] = []
+        self.unreadable: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "binmon", "run", "-c", str(path), "--log-format", "json"],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.unreadable.append(line)
+
+    def events(self, name: str, **fields: Any) -> list[dict[str, Any]]:
+        return [
+            line
+            for line in list(self.lines)
+            if line["event"] == name and all(line.get(key) == value for key, value in fields.items())
+        ]
+
+    def wait_for(self, name: str, *, count: int = 1, within_s: float = 30.0, **fields: Any) -> list[dict[str, Any]]:
+        self.until(lambda: len(self.events(name, **fields)) >= count, within_s, f"{count} × {name} {fields}")
+        return self.events(name, **fields)
+
+    def until(self, true: Callable[[], bool], within_s: float = 30.0, what: str = "condition") -> None:
+        end = time.monotonic() + within_s
+        while not true():
+            assert self.process.poll() is None, f"the daemon ended: {self.tail()}"
+            assert time.monotonic() < end, f"waited in vain for {what}: {self.tail()}"
+            threading.Event().wait(0.02)
+
+    def tail(self) -> str:
+        said = [line for line in self.lines if line["event"] != "book.top"][-25:]
+        if self.process.poll() is not None and self.process.stderr is not None:
+            return "\n".join(map(str, said)) + self.process.stderr.read()
+        return "\n".join(map(str, said))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        started = time.monotonic()
+        self.process.send_signal(number)
+        status = self.process.wait(STOP_WITHIN_S + 5)
+        self.stop_took_s = time.monotonic() - started
+        self._reader.join(5)
+        return status
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+
+
+def configuration(rest: str, stream: str, symbols: list[str] | str, **sections: Any) -> dict[str, Any]:
+    """A configuration that points at a venue on loopback; ``sections`` are merged into it."""
+    config: dict[str, Any] = {
+        "venues": {"binance": {"environment": "testnet", "endpoints": {"rest": rest, "stream": stream}}},
+        "books": {"symbols": symbols, "snapshot_every": 10},
+        "recorder": {"directory": "data", "flush_interval_s": 0.5},
+    }
+    for section, keys in sections.items():
+        config.setdefault(section, {}).update(keys)
+    return config
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
+    """Start daemons; whatever still runs at the end is killed."""
+    started: list[DaemonProcess] = []
+
+    def start(config: dict[str, Any], name: str = "daemon") -> DaemonProcess:
+        started.append(DaemonProcess(config, tmp_path / name))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.kill()
+        for pipe in (process.process.stdout, process.process.stderr):
+            if pipe is not None:
+                pipe.close()
