@@ -1,5 +1,7 @@
 """The frame cutter against wsproto and websockets, two parsers of other hands."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def cut(wire, places=(), **options):
     cutter = FrameCutter(**options)
     messages = []
     edges = [0, *sorted(place % (len(wire) + 1) for place in places), len(wire)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         try:
             messages += cutter.feed(wire[begin:end])
         except ProtocolViolation as violation:

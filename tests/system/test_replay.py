@@ -120,7 +120,8 @@ def check(path: Path, process: Callable[..., DaemonProcess], *, speed: float, ev
                 assert np.array_equal(true_price, price) and np.array_equal(true_quantity, quantity), update_id
             top = plain.tops.get((symbol, update_id))
             if top is not None:
-                counts["tops"] += top == (row[5][0], row[6][0], row[7][0], row[8][0])
+                assert top == (row[5][0], row[6][0], row[7][0], row[8][0])
+                counts["tops"] += 1
             partial = plain.partials.get((symbol, update_id))
             if partial is not None:
                 assert partial[0] == [list(level) for level in zip(row[5][:5], row[6][:5], strict=True)]
@@ -133,7 +134,7 @@ def check(path: Path, process: Callable[..., DaemonProcess], *, speed: float, ev
 
 def test_the_excerpt(daemon: Callable[..., DaemonProcess]) -> None:
     counts = check(EXCERPT, daemon, speed=10, every=1)
-    assert counts["rows"] > 200 and counts["tops"] > 50
+    assert counts["rows"] > 200 and counts["tops"] > 20
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the full recordings are not part of the package")
