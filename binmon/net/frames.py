@@ -37,6 +37,8 @@ class FrameCutter:
     completed nothing; otherwise it returns what was complete, keeps the error in ``violation``, and raises it at
     the next call. A caller looks at ``violation`` after it has handed the messages on.
 
+    What follows a CLOSE frame is ignored, RFC 6455 section 1.4.
+
     Not thread-safe: one cutter belongs to one connection and its thread.
     """
 
@@ -47,6 +49,7 @@ class FrameCutter:
             raise ValueError(f"max_payload must be at least 65535, not {max_payload}")
         self.max_payload = max_payload
         self.violation: ProtocolViolation | None = None
+        self._closed = False
         self._rest: list[bytes] = []  # an incomplete frame, in pieces
         self._rest_size = 0
         self._needed = 0  # bytes without which nothing in _rest can be completed
@@ -62,6 +65,8 @@ class FrameCutter:
         """
         if self.violation is not None:
             raise self.violation
+        if self._closed:
+            return []
         if self._rest:
             self._rest.append(data)
             self._rest_size += len(data)
@@ -148,6 +153,8 @@ class FrameCutter:
         if opcode >= CLOSE:
             if opcode == CLOSE:
                 _check_close(payload)
+                self._closed = True
+                stop = end
             messages.append((opcode, payload))
         elif final and self._fragments is None:
             messages.append((opcode, payload))

@@ -223,7 +223,8 @@ class SlidingBudget:
             raise ValueError(f"not a budget: {limit} in {window_s} s")
         self.limit, self.window_s = limit, window_s
         self._lock = threading.Lock()  # guards _spent_s
-        self._spent_s: deque[float] = deque()
+        # of the last ``limit`` events: the oldest of them says when there is room again
+        self._spent_s: deque[float] = deque(maxlen=limit)
 
     def delay_s(self, now_s: float) -> float:
         """How long to wait before one more event is within the budget; 0.0 when it is now."""
@@ -233,7 +234,6 @@ class SlidingBudget:
     def spend(self, now_s: float) -> None:
         """One event happens now, within the budget or not."""
         with self._lock:
-            self._delay_s(now_s)  # forgets what is over, so that the memory stays bounded
             self._spent_s.append(now_s)
 
     def take(self, now_s: float) -> float:
@@ -245,12 +245,9 @@ class SlidingBudget:
             return delay_s
 
     def _delay_s(self, now_s: float) -> float:
-        spent_s = self._spent_s
-        while spent_s and spent_s[0] + self.window_s <= now_s:
-            spent_s.popleft()
-        if len(spent_s) < self.limit:
+        if len(self._spent_s) < self.limit:
             return 0.0
-        return spent_s[len(spent_s) - self.limit] + self.window_s - now_s
+        return max(0.0, self._spent_s[0] + self.window_s - now_s)
 
 
 def _checked_limit(weight_per_minute: int) -> int:

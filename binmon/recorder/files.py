@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -109,10 +109,10 @@ def book_line(row: BookRow) -> bytes:
     )
 
 
-def rfc3339(time_ns: int, unit: str) -> str:
-    """``2026-01-02T03:04:05.678Z`` with the digits of ``unit`` (``ms`` or ``ns``)."""
-    value = time_ns if unit == "ns" else time_ns // 10**6
-    return f"{np.datetime_as_string(np.datetime64(value, unit))}Z"
+def rfc3339(time_ns: int, unit: Literal["ms", "ns"]) -> str:
+    """``2026-01-02T03:04:05.678Z`` with the digits of ``unit``."""
+    value = np.datetime64(time_ns, "ns") if unit == "ns" else np.datetime64(time_ns // 10**6, "ms")
+    return f"{np.datetime_as_string(value)}Z"
 
 
 def _event_line(event: BookEvent) -> bytes:

@@ -59,7 +59,7 @@ class Finished:
 
 
 @dataclass(slots=True)
-class _Plan:
+class SymbolPlan:
     """One symbol's frames in order, and for each date the name its file gets."""
 
     frames: list[FrameRef] = field(default_factory=list)
@@ -95,8 +95,8 @@ class SegmentFinisher(Worker):
     def run(self, stop: threading.Event) -> None:
         """Finish segments until ``stop``, then what is queued within the budget."""
         give_up = _GiveUp(stop, self._finish_on_stop_s, self.beat)
-        for path in recover(self._directory):
-            self._finish(path, give_up)
+        for leftover in recover(self._directory):
+            self._finish(leftover, give_up)
         next_look_s = time.monotonic() + self._look_every_s
         while not stop.is_set():
             self.beat()
@@ -197,14 +197,15 @@ def finish_segment(
             return None
         found = scan(file)
         header = read_header(file, found)
+        steps = _steps(header)
         done = Finished(rows_lost=found.rows_lost)
         touched: set[Path] = set()
         stem = segment_stem(path)
         decompressor = zstandard.ZstdDecompressor()
-        for (venue, symbol), plan in _plans(found).items():
+        for (venue, symbol), plan in plans_of(found).items():
             if give_up():
                 return done
-            metadata = _metadata(header, venue, symbol)
+            metadata = _metadata(header) | {"venue": venue, "symbol": symbol} | steps.get((venue, symbol), {})
             names = {
                 date: book_directory(directory, venue, symbol, date) / f"{stem}-e{epoch}.{file_format}"
                 for date, epoch in plan.last_epochs.items()
@@ -246,12 +247,13 @@ def events_of(file: BinaryIO, found: SegmentScan) -> list[BookEvent]:
     return events
 
 
-def _plans(found: SegmentScan) -> dict[tuple[str, str], _Plan]:
-    plans: dict[tuple[str, str], _Plan] = {}
+def plans_of(found: SegmentScan) -> dict[tuple[str, str], SymbolPlan]:
+    """What a segment holds, by venue and symbol."""
+    plans: dict[tuple[str, str], SymbolPlan] = {}
     for frame in found.frames:
         head = frame.head
         if head.kind is FrameKind.BOOKS:
-            plan = plans.setdefault((head.venue, head.symbol), _Plan())
+            plan = plans.setdefault((head.venue, head.symbol), SymbolPlan())
             plan.frames.append(frame)
             date = date_of(head.first_ns)
             plan.last_epochs[date] = max(head.last_epoch, plan.last_epochs.get(date, head.last_epoch))
@@ -310,20 +312,22 @@ def _remove_other_format(path: Path, file_format: str) -> None:
             path.with_suffix(f".{other}").unlink(missing_ok=True)
 
 
-def _metadata(header: SegmentHeader | None, venue: str | None = None, symbol: str | None = None) -> dict[str, str]:
-    metadata = {"schema_version": str(SCHEMA_VERSION)}
-    if header is not None:
-        offset = header.clock_offset_ms
-        metadata |= {
-            "binmon_version": header.version,
-            "config_hash": header.config_hash,
-            "clock_offset_ms": "" if offset is None else repr(offset),
-        }
-    if venue is not None and symbol is not None:
-        steps = {} if header is None else {(v, s): (tick, lot) for v, s, tick, lot in header.steps}
-        tick_size, lot_size = steps.get((venue, symbol), ("", ""))
-        metadata |= {"venue": venue, "symbol": symbol, "tick_size": tick_size, "lot_size": lot_size}
-    return metadata
+def _metadata(header: SegmentHeader | None) -> dict[str, str]:
+    if header is None:
+        return {"schema_version": str(SCHEMA_VERSION)}
+    offset = header.clock_offset_ms
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        "binmon_version": header.version,
+        "config_hash": header.config_hash,
+        "clock_offset_ms": "" if offset is None else repr(offset),
+    }
+
+
+def _steps(header: SegmentHeader | None) -> dict[tuple[str, str], dict[str, str]]:
+    if header is None:
+        return {}
+    return {(venue, symbol): {"tick_size": tick, "lot_size": lot} for venue, symbol, tick, lot in header.steps}
 
 
 def _cut_torn_tail(path: Path, file: BinaryIO) -> None:

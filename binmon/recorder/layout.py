@@ -155,6 +155,6 @@ def _files_of(venue: str, symbol: str, date: str, path: Path) -> Iterator[BookFi
 
 def _names(path: Path) -> list[str]:
     try:
-        return sorted(os.listdir(path))
+        return sorted(found.name for found in path.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []

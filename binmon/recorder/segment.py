@@ -6,6 +6,7 @@ import errno
 import fcntl
 import itertools
 import os
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ SEGMENT_ENDING = ".segment"
 _COPY_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _counter = itertools.count(1)
+_RUN = f"{os.getpid()}{secrets.token_hex(3)}"  # a process id alone is always 1 in a container
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class SegmentWriter:
         self._compressor = zstandard.ZstdCompressor(level=level)
         stamp = datetime.fromtimestamp(created_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%S")
         # nanoseconds and a counter: two segments of one second, or of two processes, never share a name
-        name = f"{stamp}.{created_ns % 10**9:09d}Z-{os.getpid()}-{next(_counter)}{SEGMENT_ENDING}"
+        name = f"{stamp}.{created_ns % 10**9:09d}Z-{_RUN}-{next(_counter)}{SEGMENT_ENDING}"
         self.path = directory / SEGMENTS / name
         header = encode_frame(
             FrameHead(FrameKind.HEADER), msgspec.json.encode(_header(facts, created_ns)), self._compressor

@@ -21,6 +21,8 @@ from typing import IO, Any, Literal
 
 import structlog
 
+from binmon.errors import ConfigError
+
 Format = Literal["json", "console"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -144,10 +146,15 @@ def set_up(
     """Configure structlog and the standard library; called again, it redirects loggers that exist already.
 
     ``level`` is the least that is written. ``format`` is that of ``stream`` (default: standard output); ``file`` is
-    appended to and always gets JSON lines. Raises ``OSError`` when ``file`` cannot be opened. Returns the output.
+    appended to and always gets JSON lines. Raises :class:`ConfigError` when ``file`` cannot be opened. Returns the
+    output.
     """
     stream = sys.stdout if stream is None else stream
-    appended = None if file is None else file.open("a", encoding="utf-8")
+    try:
+        appended = None if file is None else file.open("a", encoding="utf-8")
+    except OSError as error:
+        problem = f"expected a file that can be written, but {str(file)!r} cannot: {error.strerror}"
+        raise ConfigError(problem, key="logging.file") from error
     if _active.output is not None:
         _active.output.close()
     _active.output = Output(stream, appended)

@@ -60,7 +60,9 @@ def test_a_directory(tmp_path: Path) -> None:
 def test_no_file_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("binmon.config.loading.SEARCHED", (Path("config.yaml"), Path("other.yaml")))
-    with pytest.raises(ConfigError, match="neither config.yaml nor other.yaml exists, expected one of them or -c FILE"):
+    with pytest.raises(
+        ConfigError, match=r"neither config\.yaml nor other\.yaml exists, expected one of them or -c FILE"
+    ):
         load(None, {})
 
 

@@ -83,7 +83,7 @@ def test_the_defaults_of_the_contract() -> None:
 def test_variables_take_the_type_of_their_key(loaded: Loader) -> None:
     config = loaded(
         """
-books: {depth: "${DEPTH}", symbols: "${SYMBOLS}", audit_interval_s: ${AUDIT:-7.5}}
+books: {depth: "${DEPTH}", symbols: "${SYMBOLS}", audit_interval_s: "${AUDIT:-7.5}"}
 recorder: {directory: "${HOME_}/x-${EMPTY:-y}-$${HOME_}", keep_days: "${EMPTY}"}
 latency: {enabled: "${OFF}", symbol: "${NUMBER}"}
 watch: {listings: {enabled: yes}}

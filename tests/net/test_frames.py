@@ -206,6 +206,12 @@ def test_exactly_the_greatest_size_passes_and_a_smaller_limit_is_refused():
         FrameCutter(max_payload=1000)
 
 
+def test_what_follows_a_close_frame_is_ignored():
+    cutter = FrameCutter()
+    assert cutter.feed(encoded(CLOSE, b"") + encoded(TEXT, b"a") + b"\xff\xff") == [(CLOSE, b"")]
+    assert cutter.feed(b"\xff\xff") == [] and cutter.violation is None
+
+
 def test_the_words_of_a_close_frame():
     assert close_code_and_reason(b"") == (1005, "")
     assert close_code_and_reason(b"\x03\xf0too slow") == (1008, "too slow")

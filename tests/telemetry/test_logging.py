@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import structlog
 
+from binmon.errors import ConfigError
 from binmon.telemetry.logging import set_level, set_up
 
 
@@ -125,6 +126,8 @@ def test_exceptions_are_one_string() -> None:
 def test_the_standard_library_comes_from_warning_on() -> None:
     stream = io.StringIO()
     set_up("debug", stream=stream)
+    root = logging.getLogger()  # without pytest's own handlers, which fail on a wrong format
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__module__.startswith("binmon")]
     foreign = logging.getLogger("urllib3.connectionpool")
     foreign.info("hidden")
     foreign.warning("pool %s is full", "a")
@@ -147,6 +150,12 @@ def test_the_console_and_the_file(tmp_path: Path) -> None:
     output.close()
     assert re.fullmatch(r"\S+Z \[info +\] book\.gap +\[binmon\.books\] symbol=BTCUSDT price=1\.0\n", stream.getvalue())
     assert json.loads(path.read_text())["event"] == "book.gap"
+
+
+def test_a_file_that_cannot_be_opened_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        set_up(file=tmp_path / "nowhere" / "log")
+    assert str(caught.value).startswith("logging.file: expected a file that can be written, but ")
 
 
 def test_threads_write_whole_lines() -> None:

@@ -1,0 +1,313 @@
+"""Reads the recordings: finished files and, up to their last whole frame, the segments still being written.
+
+>>> books = open_books("data")                                    # doctest: +SKIP
+>>> books.book("BTCUSDT", at="2026-01-02T03:04:05Z").bid_price[:3]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from binmon.messages import BookEvent, Floats
+from binmon.recorder.finisher import events_of, plans_of
+from binmon.recorder.frames import scan
+from binmon.recorder.layout import BOOK_EVENTS, BOOKS, DAY_NS, book_files, date_of, event_files
+from binmon.recorder.segment import SEGMENTS, segment_paths, segment_stem
+from binmon.recorder.sources import JsonLinesSource, ParquetSource, SegmentSource, Source, empty_table, read_events
+from binmon.recorder.tables import event_table, integers
+
+Time = datetime | str | int
+"""A moment: a datetime (naive means UTC), ISO 8601 text (without offset: UTC), or nanoseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBook:
+    """One recorded book, best level first on both sides; times are UTC since the epoch."""
+
+    venue: str
+    symbol: str
+    event_time_ms: int
+    receive_time_ns: int
+    update_id: int
+    updates: int
+    epoch: int
+    bid_known_to: float | None
+    ask_known_to: float | None
+    bid_price: Floats
+    bid_quantity: Floats
+    ask_price: Floats
+    ask_quantity: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What is recorded of one symbol on one UTC date. ``epochs`` counts different epochs; ``bytes`` on disk."""
+
+    venue: str
+    symbol: str
+    date: str
+    rows: int
+    first_ns: int
+    last_ns: int
+    first_update_id: int
+    last_update_id: int
+    epochs: int
+    files: int
+    bytes: int
+
+
+class BookDataset:
+    """The recordings below a directory, as of each call: a dataset that grows may be asked again and again.
+
+    Rows come ordered by venue, symbol, epoch and update id. ``symbol`` selects one symbol, on every venue unless
+    ``venue`` is given too; ``start`` and ``end`` are receive times, ``start`` included and ``end`` not.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def symbols(self) -> list[tuple[str, str]]:
+        """(venue, symbol) of everything recorded, sorted."""
+        with self.sources() as found:
+            return sorted({(source.venue, source.symbol) for source in found})
+
+    def arrow(
+        self,
+        symbol: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        venue: str | None = None,
+    ) -> pa.Table:
+        """The rows as an Arrow table: ``venue``, ``symbol``, then the columns of the files."""
+        start_ns = None if start is None else to_ns(start)
+        end_ns = None if end is None else to_ns(end)
+        tables = [
+            _named(empty_table(), "", ""),
+            *(
+                _named(_between(table, start_ns, end_ns), source.venue, source.symbol)
+                for source, table in self._tables(symbol, venue, start_ns, end_ns)
+            ),
+        ]
+        return pa.concat_tables(tables)
+
+    def polars(
+        self,
+        symbol: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        venue: str | None = None,
+    ) -> Any:
+        """The same as a Polars data frame. Raises ImportError when Polars is not installed."""
+        polars = _import("polars")
+        return polars.from_arrow(self.arrow(symbol, start, end, venue=venue))
+
+    def pandas(
+        self,
+        symbol: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        venue: str | None = None,
+    ) -> Any:
+        """The same as a pandas data frame. Raises ImportError when pandas is not installed."""
+        _import("pandas")
+        return self.arrow(symbol, start, end, venue=venue).to_pandas()
+
+    def book(
+        self, symbol: str, at: Time | None = None, update_id: int | None = None, *, venue: str | None = None
+    ) -> RecordedBook:
+        """The book as of a receive time or an update id (the newest row not after it), by default the newest.
+
+        Raises LookupError when there is none, or when several venues have the symbol and none is named.
+        """
+        at_ns = None if at is None else to_ns(at)
+        last_date = "9999" if at_ns is None else date_of(at_ns)
+        with self.sources(symbol, venue, last_date=last_date) as found:
+            venues = sorted({source.venue for source in found})
+            if len(venues) > 1:
+                raise LookupError(f"{symbol} is recorded on {', '.join(venues)}: name one of them as venue")
+            for date in sorted({source.date for source in found}, reverse=True):
+                fitting = [
+                    (row.epoch, row.update_id, source.venue, row)
+                    for source in found
+                    if source.date == date and (row := source.find(at_ns, update_id)) is not None
+                ]
+                if fitting:
+                    _, _, row_venue, row = max(fitting, key=lambda candidate: candidate[:2])
+                    return RecordedBook(
+                        row_venue,
+                        symbol,
+                        row.event_time_ms,
+                        row.receive_time_ns,
+                        row.update_id,
+                        row.updates,
+                        row.epoch,
+                        row.bid_known_to,
+                        row.ask_known_to,
+                        row.bid_price,
+                        row.bid_quantity,
+                        row.ask_price,
+                        row.ask_quantity,
+                    )
+        if (names := {name for _, name in self.symbols()}) and symbol not in names:
+            raise LookupError(f"no symbol {symbol} in {self.directory}; recorded are {_some(sorted(names))}")
+        raise LookupError(f"no book of {symbol} as old as that in {self.directory}")
+
+    def events(self) -> pa.Table:
+        """The book events (gaps, resyncs, audits …) as an Arrow table, oldest first."""
+        return event_table(self.event_rows())
+
+    def event_rows(self) -> list[BookEvent]:
+        """The book events, oldest first."""
+        events: list[BookEvent] = []
+        with contextlib.ExitStack() as stack:
+            unfinished = []
+            for path in segment_paths(self.directory):
+                with contextlib.suppress(FileNotFoundError):  # finished meanwhile: its file is listed below
+                    unfinished.append((segment_stem(path), stack.enter_context(path.open("rb"))))
+            finished = event_files(self.directory)
+            stems = {stem for stem, _ in finished}
+            for _, path in finished:
+                events += read_events(path)
+            for stem, file in unfinished:
+                if stem not in stems:
+                    events += events_of(file, scan(file, check_data=False))
+        return sorted(events, key=lambda event: event.time_ns)
+
+    def coverage(self) -> list[Coverage]:
+        """What is recorded, by venue, symbol and UTC date, sorted."""
+        grouped: dict[tuple[str, str, str], list[Source]] = {}
+        found_coverage: list[Coverage] = []
+        with self.sources() as found:
+            for source in found:
+                grouped.setdefault((source.venue, source.symbol, source.date), []).append(source)
+            for (venue, symbol, date), members in sorted(grouped.items()):
+                keys = [key for key in (source.keys() for source in members) if len(key.update_id)]
+                if not keys:
+                    continue
+                epochs = {int(epoch) for key in keys for epoch in set(key.epoch.tolist())}
+                found_coverage.append(
+                    Coverage(
+                        venue,
+                        symbol,
+                        date,
+                        sum(len(key.update_id) for key in keys),
+                        min(int(key.receive_ns.min()) for key in keys),
+                        max(int(key.receive_ns.max()) for key in keys),
+                        min(int(key.update_id.min()) for key in keys),
+                        max(int(key.update_id.max()) for key in keys),
+                        len(epochs),
+                        len(members),
+                        sum(source.size() for source in members),
+                    )
+                )
+        return found_coverage
+
+    @contextlib.contextmanager
+    def sources(
+        self, symbol: str | None = None, venue: str | None = None, first_date: str = "", last_date: str = "9999"
+    ) -> Iterator[list[Source]]:
+        """The files and segments that hold the selected rows, by venue, symbol, date and age; dates inclusive."""
+        with contextlib.ExitStack() as stack:
+            unfinished = []
+            # segments are opened before files are listed: what is finished in between is found in one of the two
+            for path in segment_paths(self.directory):
+                with contextlib.suppress(FileNotFoundError):
+                    unfinished.append((path, stack.enter_context(path.open("rb", buffering=1 << 20))))
+            found: list[Source] = []
+            files = book_files(self.directory, venue=venue, symbol=symbol, first_date=first_date, last_date=last_date)
+            for file in files:
+                found.append(ParquetSource(file) if file.format == "parquet" else JsonLinesSource(file))
+            have = {(source.stem, source.venue, source.symbol, source.date) for source in found}
+            for path, segment in unfinished:
+                stem = segment_stem(path)
+                for (name_venue, name), plan in plans_of(scan(segment, check_data=False)).items():
+                    if (venue is None or venue == name_venue) and (symbol is None or symbol == name):
+                        for date in plan.last_epochs:
+                            if first_date <= date <= last_date and (stem, name_venue, name, date) not in have:
+                                found.append(SegmentSource(segment, path, stem, name_venue, name, date, plan))
+            yield sorted(found, key=lambda source: (source.venue, source.symbol, source.date, source.stem))
+
+    def _tables(
+        self, symbol: str | None, venue: str | None, start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[Source, pa.Table]]:
+        first_date = "" if start_ns is None else date_of(start_ns)
+        last_date = "9999" if end_ns is None else date_of(end_ns)
+        with self.sources(symbol, venue, first_date, last_date) as found:
+            for source in in_order(found):
+                for table in source.tables():
+                    yield source, table
+
+
+def open_books(directory: str | Path) -> BookDataset:
+    """Open the recordings below ``directory`` (the ``recorder.directory`` of the configuration).
+
+    Raises FileNotFoundError when no recordings are there.
+    """
+    path = Path(directory)
+    if not any((path / part).is_dir() for part in (BOOKS, SEGMENTS, BOOK_EVENTS)):
+        raise FileNotFoundError(f"no recordings in {path}: expected {BOOKS}/ or {SEGMENTS}/ in it")
+    return BookDataset(path)
+
+
+def in_order(sources: list[Source]) -> list[Source]:
+    """By venue and symbol, then by epoch and update id of the first row: a clock may have been set back in between.
+
+    Sources without rows are left out.
+    """
+    keyed = []
+    for source in sources:
+        keys = source.keys()
+        if len(keys.update_id):
+            keyed.append((source.venue, source.symbol, int(keys.epoch[0]), int(keys.update_id[0]), source))
+    return [entry[-1] for entry in sorted(keyed, key=lambda entry: entry[:4])]
+
+
+def to_ns(time: Time) -> int:
+    """Nanoseconds since the epoch. Raises ValueError for text that is no time."""
+    if isinstance(time, int):
+        return time
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    # in integers: a float of seconds is exact to some hundred nanoseconds only
+    return since.days * DAY_NS + since.seconds * 10**9 + since.microseconds * 1000 + getattr(time, "nanosecond", 0)
+
+
+def _between(table: pa.Table, start_ns: int | None, end_ns: int | None) -> pa.Table:
+    if start_ns is None and end_ns is None:
+        return table
+    times = integers(table, "receive_time")
+    fitting = (times >= (start_ns if start_ns is not None else times.min(initial=0))) & (
+        times < (end_ns if end_ns is not None else times.max(initial=0) + 1)
+    )
+    return table if fitting.all() else table.filter(pc.equal(pa.array(fitting), True))
+
+
+def _named(table: pa.Table, venue: str, symbol: str) -> pa.Table:
+    names = pa.array([symbol] * len(table), pa.string())
+    venues = pa.array([venue] * len(table), pa.string())
+    return table.add_column(0, "venue", venues).add_column(1, "symbol", names)
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"{name} is not installed; pip install {name}, or use .arrow()") from error
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,250 @@
+"""Where the reader finds rows: finished files, and the segments that are still being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from binmon.messages import BookEvent, BookEventKind, Floats
+from binmon.recorder.finisher import SymbolPlan, rows_of
+from binmon.recorder.frames import read_data
+from binmon.recorder.layout import BookFile, date_of
+from binmon.recorder.rows import BookChain, BookRow
+from binmon.recorder.tables import BOOK_SCHEMA, LEVEL_COLUMNS, book_table, integers
+
+_BATCH_BYTES = 16_000_000
+_KEY_COLUMNS = ["receive_time", "update_id", "epoch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of rows in their order: receive times in ns, update ids, epochs; three parallel arrays."""
+
+    receive_ns: npt.NDArray[np.int64]
+    update_id: npt.NDArray[np.int64]
+    epoch: npt.NDArray[np.int64]
+
+
+class Source(Protocol):
+    """Rows of one symbol and one UTC date, from one file or segment, in their order."""
+
+    venue: str
+    symbol: str
+    date: str
+    stem: str
+    path: Path
+
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def keys(self) -> Keys:
+        """The keys of all rows; books are not read."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows as tables of ``BOOK_SCHEMA``, some megabytes at a time."""
+
+    def find(self, at_ns: int | None, update_id: int | None) -> BookRow | None:
+        """The newest row not after a receive time and not above an update id; None when all are newer."""
+
+
+class ParquetSource:
+    """A finished Parquet file."""
+
+    def __init__(self, file: BookFile) -> None:
+        self.venue, self.symbol, self.date, self.stem, self.path = (
+            file.venue,
+            file.symbol,
+            file.date,
+            file.stem,
+            file.path,
+        )
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.path.stat().st_size
+
+    def keys(self) -> Keys:
+        """The keys of all rows; books are not read."""
+        with pq.ParquetFile(self.path) as file:
+            table = file.read(columns=_KEY_COLUMNS)
+        return Keys(*(integers(table, name) for name in _KEY_COLUMNS))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """One table a row group."""
+        with pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group).replace_schema_metadata(None)
+
+    def find(self, at_ns: int | None, update_id: int | None) -> BookRow | None:
+        """The newest row not after a receive time and not above an update id; None when all are newer."""
+        keys = self.keys()
+        fitting = np.ones(len(keys.receive_ns), np.bool_)
+        if at_ns is not None:
+            fitting &= keys.receive_ns <= at_ns
+        if update_id is not None:
+            fitting &= keys.update_id <= update_id
+        positions = np.flatnonzero(fitting)
+        if not len(positions):
+            return None
+        position = int(positions[-1])
+        with pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if position < rows:
+                    return row_at(file.read_row_group(group), position)
+                position -= rows
+        return None
+
+
+class _RowSource:
+    """What is read row by row: ``rows`` gives them in order."""
+
+    def rows(self) -> Iterator[BookRow]:
+        raise NotImplementedError
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows as tables of ``BOOK_SCHEMA``, some megabytes at a time."""
+        batch: list[BookRow] = []
+        size = 0
+        for row in self.rows():
+            batch.append(row)
+            size += 16 * (len(row.bid_price) + len(row.ask_price)) + 64
+            if size >= _BATCH_BYTES:
+                yield book_table(batch)
+                batch, size = [], 0
+        if batch:
+            yield book_table(batch)
+
+    def find(self, at_ns: int | None, update_id: int | None) -> BookRow | None:
+        """The newest row not after a receive time and not above an update id; None when all are newer."""
+        newest: BookRow | None = None
+        for row in self.rows():
+            if (at_ns is None or row.receive_time_ns <= at_ns) and (update_id is None or row.update_id <= update_id):
+                newest = row
+        return newest
+
+
+class JsonLinesSource(_RowSource):
+    """A finished JSON lines file."""
+
+    def __init__(self, file: BookFile) -> None:
+        self.venue, self.symbol, self.date, self.stem, self.path = (
+            file.venue,
+            file.symbol,
+            file.date,
+            file.stem,
+            file.path,
+        )
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.path.stat().st_size
+
+    def keys(self) -> Keys:
+        """The keys of all rows."""
+        rows = [(row.receive_time_ns, row.update_id, row.epoch) for row in self.rows()]
+        return _keys(rows)
+
+    def rows(self) -> Iterator[BookRow]:
+        """The rows in order."""
+        with self.path.open("rb") as file:
+            for line in file:
+                found = msgspec.json.decode(line)
+                yield BookRow(
+                    time_ns(found["event_time"]) // 10**6,
+                    time_ns(found["receive_time"]),
+                    found["update_id"],
+                    found["updates"],
+                    found["epoch"],
+                    found["bid_known_to"],
+                    found["ask_known_to"],
+                    *(np.array(found[name], np.float64) for name in LEVEL_COLUMNS),
+                )
+
+
+class SegmentSource(_RowSource):
+    """The rows of one symbol and date in a segment that is not finished; ``file`` stays open meanwhile."""
+
+    def __init__(
+        self, file: BinaryIO, path: Path, stem: str, venue: str, symbol: str, date: str, plan: SymbolPlan
+    ) -> None:
+        self.venue, self.symbol, self.date, self.stem, self.path = venue, symbol, date, stem, path
+        self._file, self._plan = file, plan
+
+    def size(self) -> int:
+        """Bytes of its frames."""
+        return sum(frame.data_bytes for frame in self._plan.frames if date_of(frame.head.first_ns) == self.date)
+
+    def keys(self) -> Keys:
+        """The keys of all rows; books are not rebuilt."""
+        decompressor = zstandard.ZstdDecompressor()
+        rows: list[tuple[int, int, int]] = []
+        for frame in self._plan.frames:
+            if date_of(frame.head.first_ns) == self.date:
+                rows += BookChain.keys(read_data(self._file, frame, decompressor) or b"")
+        return _keys(rows)
+
+    def rows(self) -> Iterator[BookRow]:
+        """The rows in order; those that cannot be rebuilt are left out."""
+        for row in rows_of(self._file, self._plan.frames, BookChain(), zstandard.ZstdDecompressor()):
+            if date_of(row.receive_time_ns) == self.date:
+                yield row
+
+
+def row_at(table: pa.Table, position: int) -> BookRow:
+    """One row of a table of ``BOOK_SCHEMA``."""
+    cut = table.slice(position, 1)
+    scalars = [int(integers(cut, name)[0]) for name in ("event_time", "receive_time", "update_id", "updates", "epoch")]
+    known = [cut.column(name)[0].as_py() for name in ("bid_known_to", "ask_known_to")]
+    sides: list[Floats] = [cut.column(name)[0].values.to_numpy() for name in LEVEL_COLUMNS]
+    return BookRow(*scalars, *known, *sides)
+
+
+def time_ns(text: str) -> int:
+    """Nanoseconds since the epoch of a time that this package has written."""
+    return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
+
+
+def read_events(path: Path) -> list[BookEvent]:
+    """The events of one finished file."""
+    found: list[dict[str, Any]]
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        times = integers(table, "time").tolist()
+        found = [row | {"time": time} for row, time in zip(table.drop(["time"]).to_pylist(), times, strict=True)]
+    else:
+        with path.open("rb") as lines:
+            found = [msgspec.json.decode(line) for line in lines]
+        found = [row | {"time": time_ns(row["time"])} for row in found]
+    return [
+        BookEvent(
+            row["time"],
+            row["venue"],
+            row["symbol"],
+            BookEventKind(row["kind"]),
+            row["from_update_id"],
+            row["to_update_id"],
+            row["detail"],
+        )
+        for row in found
+    ]
+
+
+def empty_table() -> pa.Table:
+    """No rows, all columns."""
+    return BOOK_SCHEMA.empty_table()
+
+
+def _keys(rows: list[tuple[int, int, int]]) -> Keys:
+    columns = np.array(rows, np.int64).reshape(-1, 3)
+    return Keys(columns[:, 0], columns[:, 1], columns[:, 2])

@@ -1,0 +1,518 @@
+"""One connection against a small server on the protocol core of websockets, over real sockets."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+
+import pytest
+import structlog
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from binmon.core.channel import Channel, Overflow
+from binmon.errors import (
+    Banned,
+    ChannelFull,
+    ProtocolViolation,
+    RateLimited,
+    StreamClosed,
+    VenueUnreachable,
+)
+from binmon.messages import FrameChunk, StreamDown, StreamUp
+from binmon.net.ledger import SlidingBudget
+from binmon.net.stream import StreamConnection
+
+STREAMS = ("btcusdt@depth@100ms", "ethusdt@depth@100ms")
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, connection, answer):
+        self.socket = connection
+        self.socket.settimeout(5)
+        self.protocol = ServerProtocol(max_size=None)
+        self.frames = []
+        self.path = None
+        self._handshake(answer)
+
+    def _handshake(self, answer):
+        while self.path is None:
+            self.protocol.receive_data(self.socket.recv(65536))
+            for event in self.protocol.events_received():
+                assert isinstance(event, Request)
+                self.path, self.headers = event.path, event.headers
+                if answer is None:
+                    self.protocol.send_response(self.protocol.accept(event))
+                    self.flush()
+                else:
+                    self.socket.sendall(answer)
+
+    def flush(self):
+        for data in self.protocol.data_to_send():
+            if data:
+                self.socket.sendall(data)
+
+    def texts(self, *payloads):
+        """Several text frames in one write."""
+        wire = b"".join(Frame(Opcode.TEXT, payload).serialize(mask=False) for payload in payloads)
+        self.socket.sendall(wire)
+
+    def raw(self, data):
+        self.socket.sendall(data)
+
+    def frame(self, opcode, payload):
+        self.raw(Frame(opcode, payload).serialize(mask=False))
+
+    def receive(self):
+        """The next frame of the client as (opcode, payload); None at the end of the connection."""
+        while not self.frames:
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self.protocol.receive_data(data)
+            self.frames += [(event.opcode, bytes(event.data)) for event in self.protocol.events_received()]
+        return self.frames.pop(0)
+
+    def reset(self):
+        """Cut with RST instead of FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+class Venue:
+    """Listens, and runs ``script(peer)`` for each connection in a thread; what a script raises fails the test."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self.listener.getsockname()[1]}/stream?streams={'/'.join(STREAMS)}"
+        self.errors, self.threads, self.script, self.answer = [], [], lambda peer: peer.receive(), None
+        self.accepting = threading.Thread(target=self._accept)
+        self.accepting.start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            thread.start()
+            self.threads.append(thread)
+
+    def _serve(self, connection):
+        with connection:
+            try:
+                self.script(Peer(connection, self.answer))
+            except Exception as error:
+                self.errors.append(error)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.accepting.join()
+        for thread in self.threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def venue():
+    server = Venue()
+    yield server
+    server.close()
+    assert server.errors == []
+
+
+class Running:
+    """A connection in its thread; ``end`` gives what ``run`` raised, or None."""
+
+    def __init__(self, url, *, capacity=1000, overflow=Overflow.DROP_NEWEST, **options):
+        self.out = Channel("frames", capacity, overflow)
+        options = {"connect_budget": SlidingBudget(300, 300.0), "streams": STREAMS, "out": self.out} | options
+        self.worker = StreamConnection("market-1", venue="binance", url=url, **options)
+        self.stop, self.error = threading.Event(), None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            self.worker.run(self.stop)
+        except Exception as error:
+            self.error = error
+
+    def message(self, timeout=3.0):
+        return self.out.take(timeout)
+
+    def up(self):
+        message = self.message()
+        assert isinstance(message, StreamUp)
+        return message
+
+    def frames(self, count):
+        """So many text frames, whatever the reads they came in."""
+        found = []
+        while len(found) < count:
+            message = self.message()
+            assert isinstance(message, FrameChunk), message
+            found += message.frames
+        return found
+
+    def end(self, timeout=3.0):
+        self.thread.join(timeout)
+        assert not self.thread.is_alive()
+        return self.error
+
+    def closed(self):
+        """The reason of the StreamClosed, after checking that a StreamDown said the same and came last."""
+        error = self.end()
+        assert isinstance(error, StreamClosed), error
+        last = None
+        while (message := self.message(0)) is not None:
+            last = message
+        assert last == StreamDown("binance", "market-1", STREAMS, error.reason)
+        return error.reason
+
+
+def test_delivers_in_order_with_receive_times(venue):
+    expected = [f'{{"u":{number},"x":"{"y" * (number % 300)}"}}'.encode() for number in range(2000)]
+
+    def script(peer):
+        assert peer.path.endswith("/".join(STREAMS))
+        assert "Sec-WebSocket-Extensions" not in peer.headers
+        for begin in range(0, 2000, 50):
+            peer.texts(*expected[begin : begin + 50])
+        assert peer.receive()[0] is Opcode.CLOSE
+
+    venue.script = script
+    before_ns, before_mono_ns = time.time_ns(), time.monotonic_ns()
+    with structlog.testing.capture_logs() as lines:
+        running = Running(venue.url)
+        up = running.up()
+        assert (up.venue, up.connection, up.streams) == ("binance", "market-1", STREAMS)
+        found, chunks = [], 0
+        while len(found) < 2000:
+            chunk = running.message()
+            assert chunk.connection == "market-1"
+            assert before_ns <= chunk.received_ns <= time.time_ns()
+            assert before_mono_ns <= chunk.received_mono_ns <= time.monotonic_ns()
+            found += chunk.frames
+            chunks += 1
+        assert found == expected
+        assert chunks < 1000  # a message a read, not a frame
+        assert running.worker.progress_count == 1
+        running.stop.set()
+        assert running.end() is None
+    assert running.message(0) == StreamDown("binance", "market-1", STREAMS, "stopped")
+    connected, disconnected = (line for line in lines if line["event"].startswith("stream."))
+    assert connected == {
+        "event": "stream.connected", "log_level": "info", "venue": "binance", "connection": "market-1", "streams": 2,
+    }  # fmt: skip
+    assert (disconnected["event"], disconnected["log_level"]) == ("stream.disconnected", "info")
+
+
+def test_no_progress_by_a_mere_connection(venue):
+    venue.script = lambda peer: (peer.frame(Opcode.PING, b"1"), peer.receive())
+    running = Running(venue.url)
+    assert "without a close frame" in running.closed()
+    assert running.worker.progress_count == 0
+
+
+def test_a_pong_has_the_payload_of_its_ping(venue):
+    venue.script = lambda peer: [
+        peer.frame(Opcode.PING, b"1784600000123"),
+        pongs.append(peer.receive()),
+        peer.frame(Opcode.PING, b""),
+        pongs.append(peer.receive()),
+    ]
+    pongs = []
+    Running(venue.url).closed()
+    assert pongs == [(Opcode.PONG, b"1784600000123"), (Opcode.PONG, b"")]
+
+
+def test_a_flood_of_pings_is_answered_within_the_limit_and_the_newest_last(venue):
+    pongs = []
+
+    def script(peer):
+        for number in range(30):
+            peer.frame(Opcode.PING, str(number).encode())
+            time.sleep(0.01)
+        while not pongs or pongs[-1][1] != b"29":
+            pongs.append((time.monotonic(), peer.receive()[1]))
+
+    venue.script = script
+    Running(venue.url).closed()
+    assert 2 <= len(pongs) <= 8
+    for begin, _ in pongs:
+        assert sum(begin <= at < begin + 0.9 for at, _ in pongs) <= 4
+
+
+def test_opening_messages_are_sent_within_the_limit_before_the_stream_is_up(venue):
+    asked = []
+
+    def script(peer):
+        for _ in range(6):
+            asked.append((time.monotonic(), peer.receive()))
+        peer.texts(b'{"result":null,"id":1}')
+
+    venue.script = script
+    messages = tuple(f'{{"id":{number}}}'.encode() for number in range(6))
+    running = Running(venue.url, opening_messages=messages)
+    up = running.up()
+    assert running.frames(1) == [b'{"result":null,"id":1}']
+    running.closed()
+    assert [frame for _, frame in asked] == [(Opcode.TEXT, message) for message in messages]
+    assert asked[4][0] - asked[0][0] > 0.9
+    assert up.at_mono_ns / 1e9 > asked[0][0] + 0.9
+
+
+def test_binary_and_empty_frames_are_counted_and_dropped(venue):
+    def script(peer):
+        peer.frame(Opcode.BINARY, b"\0\1")
+        peer.texts(b"", b"a")
+        peer.raw(Frame(Opcode.TEXT, b"b", fin=False).serialize(mask=False))
+        peer.frame(Opcode.PING, b"between")
+        peer.raw(Frame(Opcode.CONT, b"c").serialize(mask=False))
+        assert peer.receive() == (Opcode.PONG, b"between")
+
+    venue.script = script
+    running = Running(venue.url)
+    running.up()
+    assert running.frames(2) == [b"a", b"bc"]
+    running.closed()
+    assert (running.worker.binary_frames, running.worker.empty_frames) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason", "answer"),
+    [
+        (b"\x03\xf0Too slow", "closed by the venue with code 1008: Too slow", b"\x03\xf0"),
+        (b"\x03\xe9", "closed by the venue with code 1001", b"\x03\xe9"),
+        (b"", "closed by the venue without a code", b"\x03\xe8"),
+    ],
+)
+def test_a_close_frame_is_answered_and_what_came_before_is_delivered(venue, payload, reason, answer):
+    answers = []
+
+    def script(peer):
+        peer.texts(b"last words")
+        peer.frame(Opcode.CLOSE, payload)
+        answers.append(peer.receive())
+
+    venue.script = script
+    with structlog.testing.capture_logs() as lines:
+        running = Running(venue.url)
+        running.up()
+        assert running.frames(1) == [b"last words"]
+        assert running.closed() == reason
+    assert answers == [(Opcode.CLOSE, answer)]
+    [line] = [line for line in lines if line["event"] == "stream.disconnected"]
+    assert (line["log_level"], line["reason"], line["streams"]) == ("warning", reason, 2)
+
+
+def test_an_end_without_a_close_frame(venue):
+    venue.script = lambda peer: peer.texts(b"a")
+    assert Running(venue.url).closed() == "closed without a close frame"
+
+
+def test_a_reset(venue):
+    gate = threading.Event()
+    venue.script = lambda peer: (gate.wait(3), peer.reset())
+    running = Running(venue.url)
+    running.up()
+    gate.set()
+    assert "connection lost" in running.closed()
+
+
+@pytest.mark.parametrize("pings", [False, True])
+def test_silence_ends_a_connection_and_pings_are_no_silence(venue, pings):
+    done = threading.Event()
+
+    def script(peer):
+        while pings and not done.wait(0.2):
+            peer.frame(Opcode.PING, b"")
+        with contextlib.suppress(ConnectionError):
+            peer.receive()
+
+    venue.script = script
+    running = Running(venue.url, silence_s=0.4)
+    running.up()
+    if pings:
+        assert not running.thread.join(1.2) and running.thread.is_alive()
+        done.set()
+    assert "silent for 0." in running.closed()
+
+
+def test_a_request_to_reconnect(venue):
+    frames = []
+    venue.script = lambda peer: frames.append(peer.receive())
+    running = Running(venue.url)
+    running.worker.reconnect("between connections or before the first: of no effect")
+    running.up()
+    began = time.monotonic()
+    time.sleep(0.3)
+    if running.thread.is_alive():
+        running.worker.reconnect("3 streams are silent")
+        began = time.monotonic()
+        assert running.closed() == "3 streams are silent"
+    assert time.monotonic() - began < 0.6
+    assert frames == [(Opcode.CLOSE, b"\x03\xe8")]
+
+
+def test_a_request_of_the_connection_before_is_forgotten(venue):
+    venue.script = lambda peer: peer.texts(b"a")
+    running = Running(venue.url)
+    running.closed()
+    running.worker.reconnect("too late")
+    with pytest.raises(StreamClosed, match="without a close frame"):
+        running.worker.run(threading.Event())
+
+
+def test_a_stop_is_quick_even_when_the_venue_does_not_answer(venue):
+    gate = threading.Event()
+    venue.script = lambda peer: gate.wait(5)
+    running = Running(venue.url)
+    running.up()
+    began = time.monotonic()
+    running.stop.set()
+    assert running.end() is None
+    assert 0.9 < time.monotonic() - began < 1.8
+    gate.set()
+
+
+def test_a_stop_ends_with_the_answer_of_the_venue(venue):
+    def script(peer):
+        assert peer.receive() == (Opcode.CLOSE, b"\x03\xe8")
+        peer.texts(b"too late")
+        peer.frame(Opcode.CLOSE, b"\x03\xe8")
+        assert peer.receive() is None
+
+    venue.script = script
+    running = Running(venue.url)
+    running.up()
+    began = time.monotonic()
+    running.stop.set()
+    assert running.end() is None
+    assert time.monotonic() - began < 0.7
+    assert isinstance(running.message(0), StreamDown)
+
+
+def test_a_protocol_violation_costs_nothing_that_came_before(venue):
+    answers = []
+
+    def script(peer):
+        good = Frame(Opcode.TEXT, b"good").serialize(mask=False)
+        peer.raw(good + b"\xc1\x01a")
+        answers.append(peer.receive())
+
+    venue.script = script
+    running = Running(venue.url)
+    running.up()
+    assert running.frames(1) == [b"good"]
+    error = running.end()
+    assert isinstance(error, ProtocolViolation)
+    assert answers == [(Opcode.CLOSE, b"\x03\xea")]
+    assert running.message(0).reason == "protocol violation: a reserved bit is set"
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "wait_s"),
+    [
+        ("429 Too Many Requests\r\nRetry-After: 7", RateLimited, 7.0),
+        ("429 Too Many Requests", RateLimited, 60.0),
+        ("418 I'm a teapot\r\nRetry-After: 300", Banned, 300.0),
+        ("503 Service Unavailable", VenueUnreachable, 0.0),
+        ("200 OK", VenueUnreachable, 0.0),
+        ("302 Found\r\nLocation: ws://127.0.0.1:1/", VenueUnreachable, 0.0),
+        ("nonsense", VenueUnreachable, 0.0),
+        (
+            "101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong",
+            VenueUnreachable,
+            0.0,
+        ),
+    ],
+)
+def test_a_refused_handshake(venue, head, error, wait_s):
+    venue.answer = f"HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n".encode()
+    venue.script = lambda peer: None
+    running = Running(venue.url)
+    raised = running.end()
+    assert type(raised) is error
+    assert raised.retry_after_s == wait_s
+    assert running.message(0) is None  # never up, so never down
+
+
+def test_nobody_there_and_an_unknown_name_and_no_answer():
+    assert isinstance(Running("ws://127.0.0.1:1/").end(), VenueUnreachable)
+    assert isinstance(Running("ws://venue.invalid/").end(10), VenueUnreachable)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        running = Running(f"ws://127.0.0.1:{mute.getsockname()[1]}/", connect_timeout_s=0.2)
+        assert isinstance(running.end(), VenueUnreachable)
+        running = Running(f"wss://127.0.0.1:{mute.getsockname()[1]}/", connect_timeout_s=0.2)
+        assert isinstance(running.end(), VenueUnreachable)
+    for url in ("http://venue.test/", "ws:///path", "venue.test"):
+        with pytest.raises(ValueError, match="WebSocket URL"):
+            Running(url)
+
+
+def test_proxies_of_the_environment_are_not_obeyed(venue, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    venue.script = lambda peer: peer.texts(b"a")
+    running = Running(venue.url)
+    running.up()
+    running.closed()
+
+
+def test_the_connect_budget_is_waited_for_and_a_stop_ends_the_wait(venue):
+    venue.script = lambda peer: peer.texts(b"a")
+    budget = SlidingBudget(1, 0.5)
+    budget.spend(time.monotonic())
+    began = time.monotonic()
+    running = Running(venue.url, connect_budget=budget)
+    running.up()
+    assert time.monotonic() - began > 0.4
+    running.closed()
+    budget = SlidingBudget(1, 300.0)
+    budget.spend(time.monotonic())
+    running = Running(venue.url, connect_budget=budget)
+    running.stop.set()
+    assert running.end(0.5) is None and running.message(0) is None
+
+
+def test_a_full_channel_drops_chunks_and_says_so_once_a_burst(venue):
+    go_on = threading.Event()
+
+    def script(peer):
+        for number in range(6):
+            peer.texts(str(number).encode())
+            time.sleep(0.03)
+        go_on.wait(3)
+        peer.texts(b"after")
+        assert peer.receive()[0] is Opcode.CLOSE
+
+    venue.script = script
+    with structlog.testing.capture_logs() as lines:
+        running = Running(venue.url, capacity=2)
+        deadline = time.monotonic() + 3
+        while running.out.dropped < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.up()
+        assert running.frames(1) == [b"0"]
+        go_on.set()
+        assert running.frames(1) == [b"after"]
+        running.stop.set()
+        assert running.end() is None
+    assert running.worker.chunks_lost == running.out.dropped == 5
+    overflows = [line for line in lines if line["event"] == "stream.overflow"]
+    assert [(line["count"], line["log_level"]) for line in overflows] == [(5, "warning")]
+
+
+def test_a_stream_up_that_finds_no_room_is_an_error(venue):
+    out = Channel("frames", 1, Overflow.DROP_NEWEST)
+    out.offer(StreamDown("binance", "other", (), ""))
+    running = Running(venue.url, out=out, put_timeout_s=0.1)
+    assert isinstance(running.end(), ChannelFull)
