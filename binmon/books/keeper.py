@@ -151,8 +151,7 @@ class BookKeeper(Worker):
             case StreamUp():
                 for kept in self._of(message.streams):
                     kept.sync.on_feed_up(message.connection, now_s)
-                    if self._cadence.allowed_s(kept.stream) is not None:
-                        self._cadence.seen(kept.stream, now_s)  # a stream of known pace owes us an event from now on
+                    self._cadence.seen(kept.stream, now_s)  # from now on its silence counts
             case StreamDown():
                 self._on_down(message, now_s)
             case _:
@@ -165,7 +164,8 @@ class BookKeeper(Worker):
             state = kept.sync.state
             if state is SyncState.SYNCED:
                 if interval_s and now_s >= kept.next_top_s:
-                    kept.next_top_s = max(kept.next_top_s + interval_s, now_s)
+                    due_s = kept.next_top_s + interval_s
+                    kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
                     self._publish_top(kept, now_s)
             elif state is SyncState.WAITING_FOR_EVENTS:
                 kept.sync.tick(now_s)
@@ -426,9 +426,8 @@ class BookKeeper(Worker):
             if kept.sync.state is SyncState.SYNCED and not kept.probe and kept.sync.feeds:
                 self._probe_token -= 1
                 kept.probe = self._probe_token
-                self._outlets.resync_snapshots.put(
-                    SnapshotWanted(self._venue.name, kept.symbol, _PROBE_LIMIT, Priority.RESYNC, kept.probe), 1.0
-                )
+                wanted = SnapshotWanted(self._venue.name, kept.symbol, _PROBE_LIMIT, Priority.AUDIT, kept.probe)
+                self._outlets.initial_snapshots.put(wanted, 1.0)
 
     def _judge_probe(self, kept: _Kept, venue_update_id: int, now_s: float) -> None:
         still_silent = any(name == kept.stream for name, _, _ in self._cadence.silent(now_s))

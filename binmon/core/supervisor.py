@@ -118,15 +118,21 @@ class Supervisor:
         ]
 
     def stop(self, deadline: Deadline) -> list[str]:
-        """End all workers, stage by stage; returns the names of those that did not end in time."""
+        """End all workers, stage by stage; returns the names of those that did not end in time.
+
+        A stage gets an even share of the time that is left, so that one that hangs (a connect into the void) leaves
+        the later ones time to drain and flush; what a stage does not need, the later ones may use.
+        """
         late: list[str] = []
-        for stage in sorted({s.stage for s in self._workers}):
+        stages = sorted({s.stage for s in self._workers})
+        for index, stage in enumerate(stages):
+            share = Deadline(deadline.remaining_s() / (len(stages) - index))
             members = [s for s in self._workers if s.stage == stage]
             for supervised in members:
                 supervised.stop.set()
             for supervised in members:
                 if supervised.thread is not None:
-                    supervised.thread.join(deadline.remaining_s())
+                    supervised.thread.join(share.remaining_s())
                     if supervised.thread.is_alive():
                         late.append(supervised.worker.name)
         return late

@@ -26,7 +26,8 @@ class CadenceWatch:
 
     The learned figure is the longest interval seen, forgotten with a time constant of ``memory_s`` (so a burst of
     a thousand events does not wash out what a quiet minute taught). A stream may be silent for ``factor`` times
-    that, but at least ``floor_s`` and at most ``ceiling_s``. It is judged after ``least_observations`` events.
+    that, but at least ``floor_s`` and at most ``ceiling_s``. Before ``least_observations`` events nothing is learned,
+    and a stream that has been seen at all may be silent for ``unlearned_s``.
     Belongs to one thread.
     """
 
@@ -38,12 +39,14 @@ class CadenceWatch:
         factor: float = 10.0,
         memory_s: float = 600.0,
         least_observations: int = 5,
+        unlearned_s: float = 60.0,
     ) -> None:
         if not (0 < floor_s <= ceiling_s and factor >= 1 and memory_s > 0 and least_observations >= 2):
             raise ValueError("a cadence watch needs 0 < floor_s <= ceiling_s, factor >= 1, memory_s > 0, and 2 events")
         self._floor_s, self._ceiling_s, self._factor = floor_s, ceiling_s, factor
         self._memory_s, self._least_observations = memory_s, least_observations
         self._decay = 1.0 / memory_s
+        self._unlearned_s = unlearned_s
         self._paces: dict[str, _Pace] = {}
 
     def __len__(self) -> int:
@@ -62,7 +65,8 @@ class CadenceWatch:
             pace.high_s = interval_s
         elif interval_s > 0.0:  # after a pause it is minus infinity, and teaches nothing
             # the first term of an exponential decay: exact enough, as an interval is short against the memory
-            pace.high_s -= pace.high_s * min(1.0, interval_s * self._decay)
+            decayed_s = pace.high_s * (1.0 - interval_s * self._decay)
+            pace.high_s = decayed_s if decayed_s > interval_s else interval_s
 
     def pause(self, stream: str) -> None:
         """The connection of ``stream`` is down: its silence means nothing, and the gap must not be learned.
@@ -96,16 +100,20 @@ class CadenceWatch:
 
         A stream is named at each call until it is seen, paused or forgotten, or allowed more.
         """
-        floor_s, least = self._floor_s, self._least_observations
+        floor_s = self._floor_s
         found: list[tuple[str, float, float]] = []
         for stream, pace in self._paces.items():
             silent_s = now_s - pace.last_s
-            if silent_s <= floor_s or pace.observations < least:
-                continue  # the common case costs two comparisons
+            if silent_s <= floor_s:
+                continue  # the common case costs one comparison
             allowed_s = self._allowed_s(pace)
             if silent_s > allowed_s:
                 found.append((stream, silent_s, allowed_s))
         return found
 
     def _allowed_s(self, pace: _Pace) -> float:
-        return min(self._ceiling_s, max(self._floor_s, self._factor * pace.high_s) * pace.allowance)
+        if pace.observations < self._least_observations:
+            usual_s = self._unlearned_s
+        else:
+            usual_s = max(self._floor_s, self._factor * pace.high_s)
+        return min(self._ceiling_s, usual_s * pace.allowance)

@@ -89,16 +89,25 @@ class BookDataset:
         venue: str | None = None,
     ) -> pa.Table:
         """The rows as an Arrow table: ``venue``, ``symbol``, then the columns of the files."""
+        return pa.concat_tables([_named(empty_table(), "", ""), *self.tables(symbol, start, end, venue=venue)])
+
+    def tables(
+        self,
+        symbol: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        venue: str | None = None,
+    ) -> Iterator[pa.Table]:
+        """The same as ``arrow``, some megabytes at a time: for what need not fit into memory."""
         start_ns = None if start is None else to_ns(start)
         end_ns = None if end is None else to_ns(end)
-        tables = [
-            _named(empty_table(), "", ""),
-            *(
-                _named(_between(table, start_ns, end_ns), source.venue, source.symbol)
-                for source, table in self._tables(symbol, venue, start_ns, end_ns)
-            ),
-        ]
-        return pa.concat_tables(tables)
+        first_date = "" if start_ns is None else date_of(start_ns)
+        last_date = "9999" if end_ns is None else date_of(end_ns)
+        with self.sources(symbol, venue, first_date, last_date) as found:
+            for source in in_order(found):
+                for table in source.tables():
+                    yield _named(_between(table, start_ns, end_ns), source.venue, source.symbol)
 
     def polars(
         self,
@@ -238,16 +247,6 @@ class BookDataset:
                             if first_date <= date <= last_date and (stem, name_venue, name, date) not in have:
                                 found.append(SegmentSource(segment, path, stem, name_venue, name, date, plan))
             yield sorted(found, key=lambda source: (source.venue, source.symbol, source.date, source.stem))
-
-    def _tables(
-        self, symbol: str | None, venue: str | None, start_ns: int | None, end_ns: int | None
-    ) -> Iterator[tuple[Source, pa.Table]]:
-        first_date = "" if start_ns is None else date_of(start_ns)
-        last_date = "9999" if end_ns is None else date_of(end_ns)
-        with self.sources(symbol, venue, first_date, last_date) as found:
-            for source in in_order(found):
-                for table in source.tables():
-                    yield source, table
 
 
 def open_books(directory: str | Path) -> BookDataset:

@@ -203,10 +203,12 @@ class SegmentSource(_RowSource):
 def row_at(table: pa.Table, position: int) -> BookRow:
     """One row of a table of ``BOOK_SCHEMA``."""
     cut = table.slice(position, 1)
-    scalars = [int(integers(cut, name)[0]) for name in ("event_time", "receive_time", "update_id", "updates", "epoch")]
-    known = [cut.column(name)[0].as_py() for name in ("bid_known_to", "ask_known_to")]
-    sides: list[Floats] = [cut.column(name)[0].values.to_numpy() for name in LEVEL_COLUMNS]
-    return BookRow(*scalars, *known, *sides)
+    event_time_ms, receive_time_ns, update_id, updates, epoch = (
+        int(integers(cut, name)[0]) for name in ("event_time", "receive_time", "update_id", "updates", "epoch")
+    )
+    bid_known_to, ask_known_to = (cut.column(name)[0].as_py() for name in ("bid_known_to", "ask_known_to"))
+    sides: list[Floats] = [cut.column(name)[0].values.to_numpy(zero_copy_only=False) for name in LEVEL_COLUMNS]
+    return BookRow(event_time_ms, receive_time_ns, update_id, updates, epoch, bid_known_to, ask_known_to, *sides)
 
 
 def time_ns(text: str) -> int:

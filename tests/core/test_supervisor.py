@@ -112,6 +112,27 @@ def test_stages_stop_in_order_and_a_late_worker_is_named() -> None:
     assert order == ["producer", "middle", "consumer", "stuck"]
 
 
+def test_a_stage_that_hangs_leaves_the_later_ones_their_time() -> None:
+    flushed = threading.Event()
+
+    class Hangs(Worker):
+        def run(self, stop: threading.Event) -> None:
+            stop.wait()
+            threading.Event().wait(2.0)
+
+    class Flushes(Worker):
+        def run(self, stop: threading.Event) -> None:
+            stop.wait()
+            threading.Event().wait(0.2)
+            flushed.set()
+
+    supervisor = Supervisor()
+    supervisor.add(Hangs("hangs"), stage=0)
+    supervisor.add(Flushes("flushes"), stage=1)
+    assert supervisor.stop(Deadline(0.8)) == ["hangs"]
+    assert flushed.is_set()
+
+
 def test_backoff_grows_to_its_cap_and_jitter_survives_it() -> None:
     backoff = Backoff(BackoffPolicy(first_s=1, factor=2, cap_s=8, jitter=0.5), random.Random(1))
     delays = [backoff.next_delay_s() for _ in range(200)]

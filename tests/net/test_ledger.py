@@ -66,6 +66,17 @@ def test_the_minute_turns_and_what_is_under_way_counts_in_both():
     assert book.reserve(1, Priority.ORDER, begin_s + 2) > 0
 
 
+def test_the_count_of_the_minute_before_is_not_taken_for_this_one():
+    clock = Clock()
+    book = ledger(weight_per_minute=6000, clock=clock)
+    assert book.reserve(50, Priority.ORDER, T0 + 59.0) == 0.0
+    book.settle(50, 5900, T0 + 60.6, reserved_s=T0 + 59.0)
+    assert book.reserve(50, Priority.ORDER, T0 + 60.4) == 0.0  # so early it may be the venue's old minute
+    book.settle(50, 5950, T0 + 61.0, reserved_s=T0 + 60.4)
+    clock.now_s = T0 + 61.0
+    assert book.used == 100
+
+
 def test_around_the_turn_both_minutes_count_as_the_clocks_may_differ():
     book = ledger(weight_per_minute=100, edge_s=0.5)
     assert book.reserve(70, Priority.ORDER, MID) == 0.0

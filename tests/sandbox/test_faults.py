@@ -24,7 +24,7 @@ def test_gap_drops_events_for_all_connections_alike(start_exchange):
     first, second = exchange.stream(DEPTH), exchange.stream(DEPTH)
     before = [depth_events(one, 2) for one in (first, second)]
     exchange.fault("gap", count=2, symbols=["BTCUSDT"])
-    seen = [events + depth_events(one, 5) for events, one in zip(before, (first, second))]
+    seen = [events + depth_events(one, 5) for events, one in zip(before, (first, second), strict=True)]
     assert breaks(seen[0]) == breaks(seen[1]) == 1
     missing = [{event["u"] for event in events} for events in seen]
     common = missing[0] & missing[1]
