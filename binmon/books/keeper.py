@@ -21,6 +21,7 @@ from binmon.books.sync import (
     StateChanged,
     SyncState,
 )
+from binmon.books.touch import Best, PairDecoder, Touch
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.levels import NO_CHANGES
@@ -38,7 +39,7 @@ from binmon.messages import (
     TopOfBook,
 )
 from binmon.net.cadence import CadenceWatch
-from binmon.venues.base import ControlReply, MalformedFrame, ShutdownNotice, Venue
+from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ShutdownNotice, Venue
 
 log = structlog.get_logger("binmon.books")
 
@@ -72,7 +73,9 @@ class KeeperOutlets:
 class _Kept:
     """One symbol: its machine, its book, and what has been done with it."""
 
-    __slots__ = ("book", "last_row_id", "next_top_s", "probe", "refused", "stream", "symbol", "sync", "top", "updates")
+    __slots__ = (
+        "book", "last_row_id", "next_top_s", "probe", "refused", "stream", "symbol", "sync", "top", "touch", "updates",
+    )  # fmt: skip
 
     def __init__(self, symbol: str, stream: str, sync: BookSync, book: Book) -> None:
         self.symbol, self.stream, self.sync, self.book = symbol, stream, sync, book
@@ -81,6 +84,7 @@ class _Kept:
         self.refused = False
         self.next_top_s = 0.0
         self.top: tuple[float | None, ...] = ()
+        self.touch: Touch | None = None  # only where every change of the top is published
         self.probe = 0  # token of the stall probe under way
 
 
@@ -108,6 +112,9 @@ class BookKeeper(Worker):
             symbol: _Kept(symbol, venue.depth_stream(symbol), BookSync(last_epoch=epoch), Book(self._decoder))
             for symbol, epoch in symbols.items()
         }
+        if settings.top_interval_ms == 0 and isinstance(self._decoder, PairDecoder):
+            for kept in self._kept.values():
+                kept.touch = Touch(self._decoder)
         self._by_stream = {kept.stream: kept for kept in self._kept.values()}
         self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
         self._probe_token = 0
@@ -203,7 +210,7 @@ class BookKeeper(Worker):
                 if kept.updates >= every:
                     self._emit_row(kept, now_s)
                 if top_on_change:
-                    self._publish_top(kept, now_s)
+                    self._publish_change(kept, update, now_s)
             if sync.effects:
                 self._carry_out(kept, now_s)
         self.progress()
@@ -262,6 +269,8 @@ class BookKeeper(Worker):
                         heapq.heappush(self._due, (not_before_s, token, kept.symbol, initial))
                 case LoadSnapshot(snapshot, epoch, before_update_id, reason):
                     kept.book.load(snapshot)
+                    if kept.touch is not None:
+                        kept.touch.load(snapshot)
                     kept.updates, kept.last_row_id = 0, None
                     kept.refused = False
                     self._record_event(
@@ -276,6 +285,8 @@ class BookKeeper(Worker):
                     kept.updates += 1
                     if kept.updates >= self._settings.snapshot_every:
                         self._emit_row(kept, now_s)
+                    if kept.touch is not None:
+                        self._apply_to_touch(kept, kept.touch, update, now_s)
                 case GapFound(expected, first_update_id, last_update_id):
                     log.warning(
                         "book.gap",
@@ -378,6 +389,35 @@ class BookKeeper(Worker):
             if top == kept.top:
                 return
             kept.top = top
+        self._offer_top(kept, top)
+
+    def _publish_change(self, kept: _Kept, update: DepthUpdate, now_s: float) -> None:
+        """Publish the top when ``update`` changed it; the book itself is not merged for that."""
+        touch = kept.touch
+        if touch is None:
+            self._publish_top(kept, now_s)
+            return
+        if not self._apply_to_touch(kept, touch, update, now_s):
+            return
+        if touch.crossed:
+            kept.sync.invalidate("crossed book", now_s)
+        elif touch.best != kept.top:
+            kept.top = touch.best
+            self._offer_top(kept, touch.best)
+
+    def _apply_to_touch(self, kept: _Kept, touch: Touch, update: DepthUpdate, now_s: float) -> bool:
+        """False when the book is on its way to a resync: the update was unreadable, or a row showed it wrong."""
+        if kept.sync.state is not SyncState.SYNCED:
+            return False
+        try:
+            touch.apply(update)
+        except MalformedFrame as error:
+            kept.sync.invalidate(f"unreadable levels: {error}", now_s)
+            return False
+        return True
+
+    def _offer_top(self, kept: _Kept, top: Best) -> None:
+        book = kept.book
         age_ms = (time.time_ns() - book.receive_time_ns) / 1e6 if book.receive_time_ns else 0.0
         self._outlets.tops.offer(
             TopOfBook(

@@ -87,7 +87,8 @@ class GapFound:
 
 Effect = StateChanged | FetchSnapshot | LoadSnapshot | ApplyUpdate | GapFound
 
-MAX_BUFFERED = 5_000
+# A snapshot shows the book of now, so the last minute of events always bridges it; many symbols wait at a start.
+MAX_BUFFERED = 600
 QUIET_AFTER_S = 3.0  # a symbol this long without an event gets its snapshot all the same
 # Ids that run back while the venue's clock runs on by this much are a reset (the testnet's monthly wipe), not a
 # late duplicate: a redundant feed lags by far less.

@@ -8,6 +8,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +220,7 @@ def _print_book(book: RecordedBook, levels: int) -> None:
     if len(book.bid_price) and len(book.ask_price):
         bid, ask = float(book.bid_price[0]), float(book.ask_price[0])
         # the difference of two decimals as doubles has noise behind the venue's digits
-        spread = _plain(float(f"{ask - bid:.12g}"))
+        spread = Decimal(repr(ask)) - Decimal(repr(bid))  # a difference of doubles would show digits nobody printed
         console.print(f"spread {spread} ({(ask - bid) / ask * 10_000:.3f} bp)")
     known = [("bids", book.bid_known_to), ("asks", book.ask_known_to)]
     console.print("known to: " + ", ".join(f"{side} {'-' if to is None else _plain(to)}" for side, to in known))

@@ -15,13 +15,19 @@ import pyarrow.parquet as pq
 from binmon.messages import BookEvent
 from binmon.recorder.layout import temporary_path
 from binmon.recorder.rows import BookRow
-from binmon.recorder.tables import BOOK_SCHEMA, EVENT_SCHEMA, book_table, event_table
+from binmon.recorder.tables import BOOK_SCHEMA, EVENT_SCHEMA, RowGroup, event_table
 
 # Full-depth rows, 5,000 levels a side, 100 a group, decoding left out (rows/s, bytes a row):
 #   PLAIN zstd 3 5,100 and 5,500; zstd 1 5,500 and 7,100; dictionary zstd 3 3,100 and 7,800; BYTE_STREAM_SPLIT zstd 1
 #   4,500 and 10,700. PLAIN with pages of 1 MiB instead of one page a column: a third larger. Consecutive books are
 #   nearly equal, so what helps is many whole rows in one compressor window.
-_PARQUET = {"compression": "zstd", "compression_level": 3, "use_dictionary": False, "data_page_size": 64 << 20}
+_PARQUET = {
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": False,
+    "data_page_size": 64 << 20,
+    "write_page_checksum": True,
+}
 # what 100 rows of 5,000 levels a side take: larger groups compress no better, and readers hold one in memory
 _GROUP_BYTES = 16_000_000
 _GROUP_ROWS = 10_000
@@ -30,13 +36,13 @@ _GROUP_ROWS = 10_000
 class BookFilePart:
     """One dataset file of one symbol and day; rows are written a group at a time."""
 
-    def __init__(self, path: Path, file_format: str, metadata: dict[str, str]) -> None:
-        """``path`` is the final one. Raises OSError."""
+    def __init__(self, path: Path, file_format: str, metadata: dict[str, str], spare: list[RowGroup]) -> None:
+        """``path`` is the final one; memory for groups is taken from ``spare`` and given back. Raises OSError."""
         self.path, self.rows = path, 0
         self._format = file_format
         self._file = _open(path)
-        self._group: list[BookRow] = []
-        self._group_bytes = 0
+        self._spare = spare
+        self._group = spare.pop() if spare else RowGroup()
         self._parquet: Any = None
         if file_format == "parquet":
             schema = BOOK_SCHEMA.with_metadata(metadata)
@@ -44,16 +50,20 @@ class BookFilePart:
 
     def add(self, row: BookRow) -> None:
         """Append a row. Raises OSError."""
-        self._group.append(row)
-        self._group_bytes += 16 * (len(row.bid_price) + len(row.ask_price))
-        if self._group_bytes >= _GROUP_BYTES or len(self._group) >= _GROUP_ROWS:
+        self.rows += 1
+        if self._parquet is None:
+            self._file.write(book_line(row))
+            return
+        self._group.add(row)
+        if self._group.bytes >= _GROUP_BYTES or len(self._group) >= _GROUP_ROWS:
             self._write_group()
 
     def finish(self) -> int:
         """Complete, fsync, rename; the size in bytes. Raises OSError."""
-        self._write_group()
         if self._parquet is not None:
+            self._write_group()
             self._parquet.close()
+        self._spare.append(self._group)
         return _complete(self._file, self.path)
 
     def discard(self) -> None:
@@ -61,15 +71,9 @@ class BookFilePart:
         _discard(self._file, self.path)
 
     def _write_group(self) -> None:
-        if not self._group:
-            return
-        if self._parquet is not None:
-            table = book_table(self._group)
-            self._parquet.write_table(table, row_group_size=len(self._group))
-        else:
-            self._file.writelines(book_line(row) for row in self._group)
-        self.rows += len(self._group)
-        self._group, self._group_bytes = [], 0
+        if len(self._group):
+            self._parquet.write_table(self._group.table(), row_group_size=len(self._group))
+            self._group.clear()
 
 
 def write_events(path: Path, file_format: str, events: Sequence[BookEvent], metadata: dict[str, str]) -> int:

@@ -40,6 +40,7 @@ from binmon.recorder.segment import (
     segment_stem,
     sync_directory,
 )
+from binmon.recorder.tables import RowGroup
 
 log = structlog.get_logger("binmon.recorder")
 
@@ -202,6 +203,7 @@ def finish_segment(
         touched: set[Path] = set()
         stem = segment_stem(path)
         decompressor = zstandard.ZstdDecompressor()
+        spare: list[RowGroup] = []
         for (venue, symbol), plan in plans_of(found).items():
             if give_up():
                 return done
@@ -211,7 +213,7 @@ def finish_segment(
                 for date, epoch in plan.last_epochs.items()
             }
             chain = BookChain()
-            _write_books(names, file_format, metadata, rows_of(file, plan.frames, chain, decompressor), done)
+            _write_books(names, file_format, metadata, rows_of(file, plan.frames, chain, decompressor), done, spare)
             done.rows_lost += chain.rows_lost
             touched.update(name.parent for name in names.values())
         _write_events(file, found, directory, stem, file_format, header, done, touched)
@@ -261,7 +263,12 @@ def plans_of(found: SegmentScan) -> dict[tuple[str, str], SymbolPlan]:
 
 
 def _write_books(
-    names: dict[str, Path], file_format: str, metadata: dict[str, str], rows: Iterator[BookRow], done: Finished
+    names: dict[str, Path],
+    file_format: str,
+    metadata: dict[str, str],
+    rows: Iterator[BookRow],
+    done: Finished,
+    spare: list[RowGroup],
 ) -> None:
     parts: dict[str, BookFilePart] = {}
     try:
@@ -269,7 +276,7 @@ def _write_books(
             date = date_of(row.receive_time_ns)
             part = parts.get(date)
             if part is None:
-                part = parts[date] = BookFilePart(names[date], file_format, metadata)
+                part = parts[date] = BookFilePart(names[date], file_format, metadata, spare)
             part.add(row)
         while parts:
             date = next(iter(parts))

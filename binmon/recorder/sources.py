@@ -74,13 +74,13 @@ class ParquetSource:
 
     def keys(self) -> Keys:
         """The keys of all rows; books are not read."""
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             table = file.read(columns=_KEY_COLUMNS)
         return Keys(*(integers(table, name) for name in _KEY_COLUMNS))
 
     def tables(self) -> Iterator[pa.Table]:
         """One table a row group."""
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group).replace_schema_metadata(None)
 
@@ -96,7 +96,7 @@ class ParquetSource:
         if not len(positions):
             return None
         position = int(positions[-1])
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if position < rows:
@@ -220,7 +220,7 @@ def read_events(path: Path) -> list[BookEvent]:
     """The events of one finished file."""
     found: list[dict[str, Any]]
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         times = integers(table, "time").tolist()
         found = [row | {"time": time} for row, time in zip(table.drop(["time"]).to_pylist(), times, strict=True)]

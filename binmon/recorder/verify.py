@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -32,7 +33,8 @@ from binmon.recorder.tables import BOOK_SCHEMA
 
 # a snapshot may complete a book whose newest update came before it: the event is then younger than the row
 _LATER_NS = 30 * 10**9
-_LOST = (pa.ArrowException, ValueError, KeyError, EOFError)
+# what pyarrow and msgspec raise for damaged files, by where the damage lies
+_LOST = (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Breach:
 
 
 def verify(dataset: BookDataset) -> list[Breach]:
-    """Check everything; the breaches found, in order. Raises OSError when the disk cannot be read."""
+    """Check everything; the breaches found, in order."""
     breaches: list[Breach] = []
     explanations = _explanations(dataset)
     with dataset.sources() as found:

@@ -100,7 +100,7 @@ def _lines(path: str) -> Iterator[str]:
             except (EOFError, gzip.BadGzipFile) as error:
                 raise ValueError(f"{path}: broken gzip file: {error}") from error
     else:
-        with path.open(encoding="utf-8", newline="\n") as plain:
+        with Path(path).open(encoding="utf-8", newline="\n") as plain:
             yield from plain
 
 

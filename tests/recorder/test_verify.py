@@ -123,10 +123,15 @@ def test_a_start_of_the_daemon_explains_an_epoch(tmp_path: Path) -> None:
     assert rules(tmp_path) == []
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    record(tmp_path, [Market().next()])
+@pytest.mark.parametrize("where", [0.1, 0.4, 0.99, "cut"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, where: float | str) -> None:
+    market = Market(levels=400)
+    record(tmp_path, [market.next() for _ in range(3)])
     (path,) = (tmp_path / "books").rglob("*.parquet")
-    path.write_bytes(path.read_bytes()[:-20])
+    content = bytearray(path.read_bytes())
+    if isinstance(where, float):
+        content[int(len(content) * where)] ^= 0x20
+    path.write_bytes(content[:-20] if where == "cut" else content)
     assert rules(tmp_path) == [("unreadable", -1)]
 
 

@@ -15,13 +15,17 @@ import msgspec
 import numpy as np
 
 from binmon.levels import NO_CHANGES
-from binmon.messages import DepthSnapshot, LevelChanges
+from binmon.messages import DepthSnapshot, Floats, LevelChanges
 from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ParsedLevels, ShutdownNotice
 
 # Eight decimals follow the point, so a number below ten million has at most 15 digits: only larger ones need a look.
 _ALWAYS_EXACT_BELOW = 1e7
 _LONG_NUMBER = re.compile(rb'"(\d{8,}(?:\.\d+)?)"')
 _EXACT_DIGITS = 15
+
+_DIGITS_AND_POINT = b"0123456789."
+_PUNCTUATION = b'[]"'
+_LEVEL_SHAPE = b'["",""],'  # a level without its digits
 
 
 class _Update(msgspec.Struct, gc=False, tag_field="e", tag="depthUpdate"):
@@ -52,6 +56,8 @@ class BinanceDecoder:
         self._combined = msgspec.json.Decoder(_Combined)
         self._raw = msgspec.json.Decoder(_Update)
         self._levels = msgspec.json.Decoder(list[list[tuple[float, float]]], strict=False)
+        self._pairs = msgspec.json.Decoder(list[tuple[float, float]], strict=False)
+        self._numbers = msgspec.json.Decoder(list[float])
         self._depth = msgspec.json.Decoder(_Depth)
 
     def update(self, frame: bytes) -> DepthUpdate | None:
@@ -94,12 +100,19 @@ class BinanceDecoder:
 
     def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
         """Parse one side of many updates in one go; prices and quantities must be what a book can hold."""
-        joined = b"[" + b",".join(texts) + b"]"
-        try:
-            parsed = self._levels.decode(joined)
-        except msgspec.DecodeError as error:
-            raise MalformedFrame(f"levels: {error}") from None
-        flat = np.fromiter(chain.from_iterable(chain.from_iterable(parsed)), dtype=np.float64)
+        # empty sides and outer brackets go; that the texts are JSON was checked when their frames were decoded
+        insides = [plain[1:-1] for text in texts if (plain := bytes(text)) != b"[]"]
+        if not insides:
+            return ParsedLevels(NO_CHANGES, None)
+        joined = b",".join(insides)
+        flat = self._flat(joined)
+        if flat is None:
+            joined = b"[" + b",".join(texts) + b"]"
+            try:
+                parsed = self._levels.decode(joined)
+            except msgspec.DecodeError as error:
+                raise MalformedFrame(f"levels: {error}") from None
+            flat = np.fromiter(chain.from_iterable(chain.from_iterable(parsed)), dtype=np.float64)
         if flat.size == 0:
             return ParsedLevels(NO_CHANGES, None)
         largest = flat.max()
@@ -108,6 +121,32 @@ class BinanceDecoder:
             raise MalformedFrame("levels: a price that is not positive, or a quantity that is negative or no number")
         inexact = first_inexact(joined) if largest >= _ALWAYS_EXACT_BELOW else None
         return ParsedLevels(LevelChanges(flat[0::2], flat[1::2]), inexact)
+
+    def _flat(self, joined: bytes) -> Floats | None:
+        """Price, quantity, price … of levels in the venue's usual form; None for any other form, however legal.
+
+        One list of numbers costs two thirds of a list of pairs of texts: no tuples, no look into each text. What
+        stripping the punctuation would hide is seen before, in the text without its digits.
+        """
+        shape = joined.translate(None, _DIGITS_AND_POINT)
+        if shape + b"," != _LEVEL_SHAPE * ((len(shape) + 1) // len(_LEVEL_SHAPE)):
+            return None
+        try:
+            numbers = self._numbers.decode(b"[" + joined.translate(None, _PUNCTUATION) + b"]")
+        except msgspec.DecodeError:
+            return None  # such as an empty text or two points: the other way says what is wrong
+        return np.fromiter(numbers, dtype=np.float64, count=len(numbers))
+
+    def pairs(self, text: bytes) -> list[tuple[float, float]]:
+        """One side of one update as plain pairs, in order. Raises MalformedFrame."""
+        try:
+            pairs = self._pairs.decode(text)
+        except msgspec.DecodeError as error:
+            raise MalformedFrame(f"levels: {error}") from None
+        plain = bytes(text)
+        if b"-" in plain or b"n" in plain or b"N" in plain or b"e" in plain or b"E" in plain:
+            self.levels([text])  # a sign, an exponent, a word: it says what is wrong, if anything is
+        return pairs
 
     def depth(self, venue: str, symbol: str, body: bytes) -> DepthSnapshot:
         """A REST depth answer. Raises MalformedFrame, also for sides that are not sorted best first."""
