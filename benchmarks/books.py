@@ -17,7 +17,7 @@ import numpy as np
 from table import interleaved, show
 
 from binmon.books.book import Book
-from binmon.books.sync import ApplyUpdate, BookSync, LoadSnapshot
+from binmon.books.sync import QUIET_AFTER_S, BookSync
 from binmon.books.touch import Touch
 from binmon.venues.binance.decoding import BinanceDecoder
 
@@ -61,27 +61,15 @@ class Ours:
         self.book, sync = Book(decoder), BookSync()
         touch = Touch(decoder) if self.touching else None
         sync.on_feed_up("one", 0.0)
-        begin = 0
-        # a snapshot is asked for at the first event, and taken as soon as that is there
-        update = decoder.update(frames[0])
-        assert update is not None
-        sync.on_update(update, 1, 0.0)
+        sync.tick(QUIET_AFTER_S)  # no event yet: the snapshot is asked for all the same
         sync.on_snapshot(1, self.snapshot, 0.0)
-        while sync.effects:
-            match sync.effects.popleft():
-                case LoadSnapshot(snapshot):
-                    self.book.load(snapshot)
-                    if touch is not None:
-                        touch.load(snapshot)
-                case ApplyUpdate(update, received_ns):
-                    self.book.apply(update, received_ns)
-                    if touch is not None:
-                        touch.apply(update)
-                    begin = 1
-        assert begin, "the first frame does not follow the snapshot"
+        sync.effects.clear()
+        self.book.load(self.snapshot)
+        if touch is not None:
+            touch.load(self.snapshot)
         book = self.book
-        for number in range(1, len(frames)):
-            update = decoder.update(frames[number])
+        for number, frame in enumerate(frames):
+            update = decoder.update(frame)
             assert update is not None
             if sync.on_update(update, 1, 0.0):
                 if touch is not None:
@@ -129,8 +117,12 @@ class OrderBookC:
                 for price, quantity in levels:
                     if quantity:
                         side[price] = quantity
-                    elif price in side:
-                        del side[price]
+                    else:
+                        # not "in": that walks the keys
+                        try:
+                            del side[price]
+                        except KeyError:
+                            pass
             if touching:
                 self.read = bids.index(0), asks.index(0)
             if copying and not number % COPY_EVERY:
@@ -138,7 +130,9 @@ class OrderBookC:
         return len(self.messages.frames)
 
     def ended(self) -> Ended:
-        return [tuple(level) for level in self.book.bids.to_list()], [tuple(level) for level in self.book.asks.to_list()]
+        return [tuple(level) for level in self.book.bids.to_list()], [
+            tuple(level) for level in self.book.asks.to_list()
+        ]
 
 
 class DepthCaches:
@@ -249,11 +243,13 @@ def memory(messages: data.Messages) -> None:
     begin = time.process_time()
     for _ in range(2_000):
         [np.array(array) for side in (book.bids(), book.asks()) for array in side]
-    print(f"Copy of a settled book, µs: handed out as it is {views:.2f}, copied bytes {(time.process_time() - begin) / 2_000 * 1e6:.2f}")
+    print(
+        f"Copy of a settled book, µs: handed out as it is {views:.2f}, copied bytes {(time.process_time() - begin) / 2_000 * 1e6:.2f}"
+    )
 
 
 if __name__ == "__main__":
-    major = data.major()
+    major = data.major(1_000)
     compare(major, copy_targets=(6.0, 15.0))
     compare(data.real(), copy_targets=(2.0, 4.0))
     memory(major)

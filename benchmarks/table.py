@@ -33,5 +33,7 @@ def show(title: str, costs: Mapping[str, float], ours: str, targets: Sequence[tu
         ratio = cost / costs[ours]
         line = f"{name:34s}{cost:10.2f}{ratio:8.1f}×"
         if name in wanted:
-            line += f"{wanted[name]:8.1f}×  " + ("yes" if ratio >= wanted[name] else f"no: {ratio / wanted[name]:.2f} of it")
+            line += f"{wanted[name]:8.1f}×  " + (
+                "yes" if ratio >= wanted[name] else f"no: {ratio / wanted[name]:.2f} of it"
+            )
         print(line)

@@ -149,7 +149,7 @@ class KeptBook:
     def published(self) -> list[tuple]:
         tops = []
         while (top := self.tops.take(0)) is not None:
-            tops.append((top.bid_price, top.bid_quantity, top.ask_price, top.ask_quantity, top.update_id))
+            tops.append((top.bid, top.bid_quantity, top.ask, top.ask_quantity, top.update_id))
         return tops
 
 
