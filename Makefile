@@ -29,10 +29,16 @@ types: .venv/.test
 unit: .venv/.test
 	$(BIN)/python -m pytest
 
-bench: .venv/.test
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[benchmark]'
-	$(BIN)/python benchmarks/books.py
-	$(BIN)/python benchmarks/recorder.py
+# The peers have requirements of their own, so they get an environment of their own.
+.venv-bench/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -q --disable-pip-version-check -e '.[benchmark]'
+	@touch $@
+
+bench: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/books.py
+	.venv-bench/bin/python benchmarks/frames.py
+	.venv-bench/bin/python benchmarks/recorder.py
 
 clean:
-	rm -rf .venv build dist *.egg-info data
+	rm -rf .venv .venv-bench build dist *.egg-info data

@@ -16,7 +16,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -149,14 +149,14 @@ class Daemon:
                 raise ConfigError(
                     f"'{selection.venue}': this version keeps the books of binance only", key="books.venue"
                 )
-        wanted = selections[0].symbols if len(selections) == 1 else [s for one in selections for s in one.symbols]
-        venue = self._binance(config.venues.binance, wanted)
+        venue = self._binance(config.venues.binance, [selection.symbols for selection in selections])
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
         asked = self._ask_venue(venue)
         if asked is None:
             return
         instruments, clock_offset_ms = asked
-        symbols = resolve(wanted, instruments, venue.name)
+        # a symbol that two selections name is kept once
+        symbols = list(dict.fromkeys(s for one in selections for s in resolve(one.symbols, instruments, venue.name)))
         kept = {symbol: instruments[symbol] for symbol in symbols}
         directory = Path(config.recorder.directory)
         epochs = last_epochs(directory)
@@ -168,6 +168,7 @@ class Daemon:
         # one request a symbol is all that can wait, plus a stall probe each
         initial: Channel[SnapshotWanted] = Channel("snapshots-initial", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
         resync: Channel[SnapshotWanted] = Channel("snapshots-resync", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
+        probes: Channel[SnapshotWanted] = Channel("stall-probes", len(kept) + 64, Overflow.DROP_NEWEST)
 
         facts = RecordingFacts(
             instruments={(venue.name, symbol): instrument for symbol, instrument in kept.items()},
@@ -193,7 +194,7 @@ class Daemon:
             venue,
             {symbol: epochs.get((venue.name, symbol), 0) for symbol in symbols},
             inbox,
-            KeeperOutlets(initial, resync, rows, tops, lambda name, reason: streams[name].reconnect(reason)),
+            KeeperOutlets(initial, resync, probes, rows, tops, lambda name, reason: streams[name].reconnect(reason)),
             KeeperSettings(
                 config.books.snapshot_every,
                 config.books.depth,
@@ -219,10 +220,11 @@ class Daemon:
         add(keeper, stage=1)
         add(SnapshotFetcher(f"{venue.name}-snapshots", venue, initial, inbox), stage=0)
         add(SnapshotFetcher(f"{venue.name}-resyncs", venue, resync, inbox), stage=0)
+        add(SnapshotFetcher(f"{venue.name}-probes", venue, probes, inbox), stage=0)
         for stream in streams.values():
             add(stream, stage=0, policy=BackoffPolicy(first_s=0.1, cap_s=30.0))
 
-    def _binance(self, section: BinanceConfig, wanted: Any) -> Venue:
+    def _binance(self, section: BinanceConfig, wanted: Sequence[Sequence[str] | str]) -> Venue:
         """The venue at the addresses of its environment, or of the overrides."""
         overrides = section.endpoints
         if section.environment == "sandbox":
@@ -308,7 +310,9 @@ class Daemon:
             number = self._signals.get(timeout=seconds)
         except queue.Empty:
             return
-        if number in (signal.SIGINT, signal.SIGTERM):
+        if number == signal.SIGHUP:
+            log.warning("config.unused", key="reload", reason="this version applies a changed file at a restart only")
+        elif number in (signal.SIGINT, signal.SIGTERM):
             self._stop_reason = signal.Signals(number).name
             self._stop.set()
 
@@ -318,7 +322,7 @@ class Daemon:
         def enqueue(number: int, _: FrameType | None) -> None:
             self._signals.put(number)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, enqueue)
 
     # End ----------------------------------------------------------------------------------------------------------
@@ -345,14 +349,13 @@ def check_writable(directory: Path, key: str) -> None:
         raise ConfigError(f"{directory}: expected a writable directory: {error.strerror or error}", key=key) from None
 
 
-def _known_symbols(wanted: Any) -> list[str]:
+def _known_symbols(wanted: Sequence[Sequence[str] | str]) -> list[str]:
     """The well-known ones among the symbols asked for; none when the choice is left to the venue."""
-    if isinstance(wanted, str):
-        return []
+    named = {symbol for choice in wanted if not isinstance(choice, str) for symbol in choice}
     known = {
         symbol
-        for symbol in wanted
+        for symbol in named
         for quote in _WELL_KNOWN_QUOTES
         if symbol.endswith(quote) and symbol.removesuffix(quote) in _WELL_KNOWN
     }
-    return sorted(known | {"BTCUSDT", "ETHUSDT"})
+    return sorted(known | {"BTCUSDT", "ETHUSDT"}) if named else []

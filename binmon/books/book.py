@@ -15,7 +15,7 @@ from binmon.levels import NO_CHANGES, NO_FLOATS, apply_changes, read_only
 from binmon.messages import DepthSnapshot, Floats, LevelChanges
 from binmon.venues.base import DepthUpdate, MarketDecoder
 
-# Text waiting beyond this is merged at once: it bounds memory for symbols that nobody reads.
+# Text waiting beyond this is to be merged at once: it bounds memory for symbols that nobody reads.
 MAX_WAITING_UPDATES = 256
 
 
@@ -68,7 +68,7 @@ class Book:
     """
 
     __slots__ = (
-        "_asks", "_bids", "_decoder", "ask_known_to", "bid_known_to",
+        "_asks", "_bids", "_decoder", "_least_asks", "_least_bids", "ask_known_to", "bid_known_to",
         "event_time_ms", "inexact", "receive_time_ns", "update_id",
     )  # fmt: skip
 
@@ -81,9 +81,19 @@ class Book:
         self.bid_known_to: float | None = None
         self.ask_known_to: float | None = None
         self.inexact: str | None = None
+        self._least_bids: int | None = None
+        self._least_asks: int | None = None
 
-    def load(self, snapshot: DepthSnapshot) -> None:
-        """Replace everything by a REST snapshot."""
+    def load(self, snapshot: DepthSnapshot, limit: int | None = None) -> None:
+        """Replace everything by a REST snapshot that was asked for with ``limit`` levels a side.
+
+        A side with fewer than ``limit`` levels is known to its end and has no edge.
+        """
+        cut_bids = limit is not None and snapshot.bid_price.size >= limit
+        cut_asks = limit is not None and snapshot.ask_price.size >= limit
+        # the share of the verified levels that must be left: a fiftieth, for tiny snapshots none
+        self._least_bids = snapshot.bid_price.size // 50 if cut_bids else None
+        self._least_asks = snapshot.ask_price.size // 50 if cut_asks else None
         self._bids.load(snapshot.bid_price[::-1].copy(), snapshot.bid_quantity[::-1].copy())
         self._asks.load(snapshot.ask_price.copy(), snapshot.ask_quantity.copy())
         self.update_id = snapshot.last_update_id
@@ -92,16 +102,18 @@ class Book:
         self.ask_known_to = float(snapshot.ask_price[-1]) if snapshot.ask_price.size else None
         self.inexact = snapshot.inexact
 
-    def apply(self, update: DepthUpdate, receive_time_ns: int) -> None:
-        """Take in one update. The hot path: two list appends and three stores."""
+    def apply(self, update: DepthUpdate, receive_time_ns: int) -> bool:
+        """Take in one update; True when so much waits that the caller should ``settle``.
+
+        The hot path: two list appends and three stores.
+        """
         bids = self._bids.waiting
         bids.append(update.bids)
         self._asks.waiting.append(update.asks)
         self.update_id = update.last_update_id
         self.event_time_ms = update.event_time_ms
         self.receive_time_ns = receive_time_ns
-        if len(bids) >= MAX_WAITING_UPDATES:
-            self.settle()
+        return len(bids) >= MAX_WAITING_UPDATES
 
     def settle(self) -> None:
         """Merge what waits; raises MalformedFrame for levels that cannot be, after which the book is worthless."""
@@ -130,6 +142,17 @@ class Book:
         """Whether the settled book's best bid is at or above its best ask, which no real book's is."""
         bids, asks = self._bids.price, self._asks.price
         return bool(bids.size and asks.size and bids[-1] >= asks[0])
+
+    @property
+    def near_the_edge(self) -> bool:
+        """Whether the market has moved to where the snapshot ended: beyond, a thin book only looks thin."""
+        if self._least_bids is not None and self.bid_known_to is not None:
+            bids = self._bids.price
+            if bids.size - int(bids.searchsorted(self.bid_known_to)) <= self._least_bids:
+                return True
+        if self._least_asks is not None and self.ask_known_to is not None:
+            return int(self._asks.price.searchsorted(self.ask_known_to, side="right")) <= self._least_asks
+        return False
 
     def take_changes(self) -> BookChanges:
         """The changes since the last call (or load) of the settled book."""

@@ -9,13 +9,13 @@ import structlog
 
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
-from binmon.errors import BinmonError, RetryError
+from binmon.errors import BinmonError, ChannelFull, RetryError
 from binmon.messages import SnapshotArrived, SnapshotFailed, SnapshotWanted
 from binmon.venues.base import Venue
 
 log = structlog.get_logger("binmon.books")
 
-_HAND_OVER_S = 10.0
+_HAND_OVER_S = 1.0
 _REFUSED_RETRY_S = 30.0  # a request the venue refuses (symbol gone, say) is not worth asking for every second
 
 
@@ -54,4 +54,13 @@ class SnapshotFetcher(Worker):
                 )
         finally:
             # also when this is a bug that ends the worker: the book must not wait for ever
-            self._answers.put(answer, _HAND_OVER_S)
+            self._hand_over(answer, stop)
+
+    def _hand_over(self, answer: SnapshotArrived | SnapshotFailed, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self.beat()
+            try:
+                self._answers.put(answer, _HAND_OVER_S)
+                return
+            except ChannelFull:
+                continue  # the keeper is behind; an answer lost here would leave its book waiting for good

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from binmon.books.book import Book
+from binmon.books.stalls import Stall, StallWatch
 from binmon.books.sync import (
     ApplyUpdate,
     BookSync,
@@ -38,15 +39,13 @@ from binmon.messages import (
     StreamUp,
     TopOfBook,
 )
-from binmon.net.cadence import CadenceWatch
 from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ShutdownNotice, Venue
 
 log = structlog.get_logger("binmon.books")
 
 _TICK_S = 0.1
-_CADENCE_CHECK_S = 1.0
+_STALL_CHECK_S = 1.0
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
-_ALL_SILENT_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class KeeperOutlets:
 
     initial_snapshots: Channel[SnapshotWanted]
     resync_snapshots: Channel[SnapshotWanted]
+    probes: Channel[SnapshotWanted]
     recorder: Channel[BookSnapshot | BookEvent]
     tops: Channel[TopOfBook]
     reconnect: Callable[[str, str], None]  # connection, reason
@@ -74,7 +74,7 @@ class _Kept:
     """One symbol: its machine, its book, and what has been done with it."""
 
     __slots__ = (
-        "book", "last_row_id", "next_top_s", "probe", "refused", "stream", "symbol", "sync", "top", "touch", "updates",
+        "asked", "book", "last_row_id", "next_request", "next_top_s", "probe", "refused", "stream", "symbol", "sync", "top", "touch", "updates",
     )  # fmt: skip
 
     def __init__(self, symbol: str, stream: str, sync: BookSync, book: Book) -> None:
@@ -86,6 +86,8 @@ class _Kept:
         self.top: tuple[float | None, ...] = ()
         self.touch: Touch | None = None  # only where every change of the top is published
         self.probe = 0  # token of the stall probe under way
+        self.asked = 0  # token of the snapshot under way
+        self.next_request: tuple[int, bool] | None = None  # token and initial of the one to ask for after it
 
 
 class BookKeeper(Worker):
@@ -107,7 +109,7 @@ class BookKeeper(Worker):
         super().__init__(name)
         self._venue, self._inbox, self._outlets, self._settings = venue, inbox, outlets, settings
         self._decoder = venue.decoder()
-        self._cadence = CadenceWatch()
+        self._stalls = StallWatch()
         self._kept = {
             symbol: _Kept(symbol, venue.depth_stream(symbol), BookSync(last_epoch=epoch), Book(self._decoder))
             for symbol, epoch in symbols.items()
@@ -119,7 +121,7 @@ class BookKeeper(Worker):
         self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
         self._probe_token = 0
         self._dropped_rows: dict[str, int] = {}
-        self._next_cadence_check_s = 0.0
+        self._next_stall_check_s = 0.0
         self._malformed: dict[str, int] = {}
         self._started = False
 
@@ -151,14 +153,16 @@ class BookKeeper(Worker):
             case SnapshotFailed():
                 kept = self._kept.get(message.symbol)
                 if kept is not None and message.token == kept.probe:
-                    kept.probe = 0  # the next check of the cadence asks again
+                    kept.probe = 0
+                    self._stalls.on_failure(kept.stream, message.retry_after_s, now_s)
                 elif kept is not None:
                     kept.sync.on_snapshot_failed(message.token, message.retry_after_s, now_s)
                     self._carry_out(kept, now_s)
+                    self._answered(kept, message.token)
             case StreamUp():
                 for kept in self._of(message.streams):
                     kept.sync.on_feed_up(message.connection, now_s)
-                    self._cadence.seen(kept.stream, now_s)  # from now on its silence counts
+                    self._stalls.cadence.expect(kept.stream, now_s)
             case StreamDown():
                 self._on_down(message, now_s)
             case _:
@@ -182,15 +186,16 @@ class BookKeeper(Worker):
             _, token, symbol, initial = heapq.heappop(self._due)
             if self._kept[symbol].sync.wants(token):
                 self._request(token, symbol, initial=initial)
-        if now_s >= self._next_cadence_check_s:
-            self._next_cadence_check_s = now_s + _CADENCE_CHECK_S
-            self._check_cadence(now_s)
+        if now_s >= self._next_stall_check_s:
+            self._next_stall_check_s = now_s + _STALL_CHECK_S
+            if not len(self._inbox):  # behind a backlog every stream looks silent
+                self._check_stalls(now_s)
             self._report_dropped()
 
     # Frames -------------------------------------------------------------------------------------------------------
 
     def _on_chunk(self, chunk: FrameChunk, now_s: float) -> None:
-        decode, books, seen = self._decoder.update, self._kept, self._cadence.seen
+        decode, books, seen = self._decoder.update, self._kept, self._stalls.cadence.seen
         received_ns = chunk.received_ns
         every = self._settings.snapshot_every
         top_on_change = self._settings.top_interval_ms == 0
@@ -205,10 +210,12 @@ class BookKeeper(Worker):
             seen(kept.stream, now_s)
             sync = kept.sync
             if sync.on_update(update, received_ns, now_s):
-                kept.book.apply(update, received_ns)
+                crowded = kept.book.apply(update, received_ns)
                 kept.updates += 1
                 if kept.updates >= every:
                     self._emit_row(kept, now_s)
+                elif crowded:
+                    self._settled(kept, now_s)
                 if top_on_change:
                     self._publish_change(kept, update, now_s)
             if sync.effects:
@@ -241,7 +248,7 @@ class BookKeeper(Worker):
         for kept in self._of(message.streams):
             was_synced = kept.sync.state is SyncState.SYNCED
             kept.sync.on_feed_down(message.connection, message.reason)
-            self._cadence.pause(kept.stream)
+            self._stalls.cadence.pause(kept.stream)
             if was_synced and kept.sync.state is not SyncState.SYNCED:
                 self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._carry_out(kept, now_s)
@@ -268,7 +275,7 @@ class BookKeeper(Worker):
                     else:
                         heapq.heappush(self._due, (not_before_s, token, kept.symbol, initial))
                 case LoadSnapshot(snapshot, epoch, before_update_id, reason):
-                    kept.book.load(snapshot)
+                    kept.book.load(snapshot, self._settings.depth)
                     if kept.touch is not None:
                         kept.touch.load(snapshot)
                     kept.updates, kept.last_row_id = 0, None
@@ -281,10 +288,12 @@ class BookKeeper(Worker):
                         f"epoch {epoch}: {reason}",
                     )
                 case ApplyUpdate(update, receive_time_ns):
-                    kept.book.apply(update, receive_time_ns)
+                    crowded = kept.book.apply(update, receive_time_ns)
                     kept.updates += 1
                     if kept.updates >= self._settings.snapshot_every:
                         self._emit_row(kept, now_s)
+                    elif crowded:
+                        self._settled(kept, now_s)
                     if kept.touch is not None:
                         self._apply_to_touch(kept, kept.touch, update, now_s)
                 case GapFound(expected, first_update_id, last_update_id):
@@ -299,6 +308,12 @@ class BookKeeper(Worker):
                     self._record_event(kept, BookEventKind.GAP, expected - 1, first_update_id, f"expected {expected}")
 
     def _request(self, token: int, symbol: str, *, initial: bool) -> None:
+        """Ask the fetcher, for one snapshot a symbol at a time: a feed that flaps must not queue up dead requests."""
+        kept = self._kept[symbol]
+        if kept.asked:
+            kept.next_request = (token, initial)
+            return
+        kept.asked = token
         wanted = SnapshotWanted(
             self._venue.name,
             symbol,
@@ -315,10 +330,21 @@ class BookKeeper(Worker):
             return
         if message.token == kept.probe:
             kept.probe = 0
-            self._judge_probe(kept, message.snapshot.last_update_id, now_s)
-        else:
-            kept.sync.on_snapshot(message.token, message.snapshot, now_s)
+            self._stalls.on_answer(kept.stream, message.snapshot.last_update_id, now_s)
+            return
+        kept.sync.on_snapshot(message.token, message.snapshot, now_s)
         self._carry_out(kept, now_s)
+        self._answered(kept, message.token)
+
+    def _answered(self, kept: _Kept, token: int) -> None:
+        """A request is done: ask for what was wanted meanwhile, if it still is."""
+        if token == kept.asked:
+            kept.asked = 0
+        if kept.next_request is not None and not kept.asked:
+            next_token, initial = kept.next_request
+            kept.next_request = None
+            if kept.sync.wants(next_token):
+                self._request(next_token, kept.symbol, initial=initial)
 
     # Output -------------------------------------------------------------------------------------------------------
 
@@ -331,6 +357,9 @@ class BookKeeper(Worker):
             return False
         if kept.book.crossed:
             kept.sync.invalidate("crossed book", now_s)
+            return False
+        if kept.book.near_the_edge:
+            kept.sync.invalidate("the market left the range of the snapshot", now_s)
             return False
         if kept.book.inexact is not None and not kept.refused:
             kept.refused = True
@@ -445,53 +474,33 @@ class BookKeeper(Worker):
 
     # Stalls -------------------------------------------------------------------------------------------------------
 
-    def _check_cadence(self, now_s: float) -> None:
-        """Streams that are silent for longer than is usual for them: dead, or is the market just quiet?"""
-        silent = [(self._by_stream[name], silence_s) for name, silence_s, _ in self._cadence.silent(now_s)]
-        silent = [(kept, silence_s) for kept, silence_s in silent if kept.sync.state is SyncState.SYNCED]
-        if not silent:
-            return
-        together: dict[str, int] = {}
-        for kept, _ in silent:
+    def _check_stalls(self, now_s: float) -> None:
+        findings = self._stalls.check(now_s, self._synced_id)
+        for stream in findings.probes:
+            kept = self._by_stream[stream]
+            self._probe_token -= 1
+            kept.probe = self._probe_token
+            wanted = SnapshotWanted(self._venue.name, kept.symbol, _PROBE_LIMIT, Priority.RESYNC, kept.probe)
+            self._outlets.probes.put(wanted, 1.0)
+        by_feed: dict[str, list[Stall]] = {}
+        for stall in findings.stalls:
+            kept = self._by_stream[stall.stream]
+            self._record_event(kept, BookEventKind.STALL, stall.book_update_id, stall.venue_update_id, stall.reason)
             for feed in kept.sync.feeds:
-                together[feed] = together.get(feed, 0) + 1
-        for feed, count in together.items():
-            carried = sum(
-                feed in kept.sync.feeds and kept.sync.state is SyncState.SYNCED for kept in self._kept.values()
+                by_feed.setdefault(feed, []).append(stall)
+        for feed, stalls in by_feed.items():
+            log.warning(
+                "stream.stalled",
+                venue=self._venue.name,
+                connection=feed,
+                streams=[stall.stream for stall in stalls],
+                reason=stalls[0].reason,
             )
-            if count >= 2 and count >= carried * _ALL_SILENT_SHARE:
-                # markets do not fall quiet all at once: no need to ask
-                self._stalled([kept for kept, _ in silent if feed in kept.sync.feeds], feed, "all streams fell silent")
-        for kept, _ in silent:
-            if kept.sync.state is SyncState.SYNCED and not kept.probe and kept.sync.feeds:
-                self._probe_token -= 1
-                kept.probe = self._probe_token
-                wanted = SnapshotWanted(self._venue.name, kept.symbol, _PROBE_LIMIT, Priority.AUDIT, kept.probe)
-                self._outlets.initial_snapshots.put(wanted, 1.0)
+            self._outlets.reconnect(feed, f"stalled: {stalls[0].reason}")
 
-    def _judge_probe(self, kept: _Kept, venue_update_id: int, now_s: float) -> None:
-        still_silent = any(name == kept.stream for name, _, _ in self._cadence.silent(now_s))
-        book_id = kept.sync.update_id
-        if not still_silent or kept.sync.state is not SyncState.SYNCED or book_id is None:
-            return
-        if venue_update_id > book_id:
-            for feed in sorted(kept.sync.feeds):
-                self._stalled([kept], feed, f"the venue is at update id {venue_update_id}, the stream at {book_id}")
-        else:
-            self._cadence.allow_more(kept.stream)
-
-    def _stalled(self, stalled: list[_Kept], feed: str, reason: str) -> None:
-        log.warning(
-            "stream.stalled",
-            venue=self._venue.name,
-            connection=feed,
-            streams=[kept.stream for kept in stalled],
-            reason=reason,
-        )
-        for kept in stalled:
-            self._cadence.pause(kept.stream)
-            self._record_event(kept, BookEventKind.STALL, kept.sync.update_id, None, reason)
-        self._outlets.reconnect(feed, f"stalled: {reason}")
+    def _synced_id(self, stream: str) -> int | None:
+        sync = self._by_stream[stream].sync
+        return sync.update_id if sync.state is SyncState.SYNCED and sync.feeds else None
 
     # Odds and ends ------------------------------------------------------------------------------------------------
 
@@ -501,7 +510,9 @@ class BookKeeper(Worker):
     def _start_afresh(self) -> None:
         """After a failure nothing in the books can be trusted: rebuild all of them from the feeds that live."""
         now_s = time.monotonic()
+        self._stalls.forget_cases()
         for kept in self._kept.values():
+            kept.probe = 0
             kept.sync.effects.clear()
             for feed in kept.sync.feeds:
                 kept.sync.on_feed_down(feed, "keeper restarted")

@@ -93,6 +93,8 @@ QUIET_AFTER_S = 3.0  # a symbol this long without an event gets its snapshot all
 # Ids that run back while the venue's clock runs on by this much are a reset (the testnet's monthly wipe), not a
 # late duplicate: a redundant feed lags by far less.
 RESET_AFTER_MS = 2_000
+# Right after a snapshot there is no event to compare with, and events older than it are normal for a moment.
+RESET_AFTER_SNAPSHOT_MS = 10_000
 _SETTLED_AFTER_UPDATES = 100  # a book that took this many updates has earned a quick resync again
 
 
@@ -100,22 +102,8 @@ class BookSync:
     """See the module. ``epoch`` is the number of the last synchronisation; give the last known one at start."""
 
     __slots__ = (
-        "_applied",
-        "_backoff",
-        "_buffer",
-        "_event_time_ms",
-        "_feeds",
-        "_feeds_since_s",
-        "_reason",
-        "_token",
-        "dropped",
-        "duplicates",
-        "effects",
-        "epoch",
-        "gaps",
-        "stale_snapshots",
-        "state",
-        "update_id",
+        "_applied", "_backoff", "_buffer", "_event_time_ms", "_feeds", "_feeds_since_s", "_first_old_ms", "_reason",
+        "_token", "dropped", "duplicates", "effects", "epoch", "gaps", "stale_snapshots", "state", "update_id",
     )  # fmt: skip
 
     def __init__(self, *, last_epoch: int = 0, backoff: BackoffPolicy | None = None) -> None:
@@ -127,7 +115,7 @@ class BookSync:
         self._feeds: set[str] = set()
         self._feeds_since_s = 0.0
         self._buffer: deque[tuple[DepthUpdate, int]] = deque()
-        self._event_time_ms = 0
+        self._event_time_ms = self._first_old_ms = 0
         self._token = 0
         self._reason = "initial"
         self._applied = 0
@@ -205,7 +193,7 @@ class BookSync:
         before, self.update_id = self.update_id, snapshot.last_update_id
         self.epoch += 1
         self._applied = 0
-        self._event_time_ms = 0
+        self._event_time_ms = self._first_old_ms = 0
         self.effects.append(LoadSnapshot(snapshot, self.epoch, before, self._reason))
         self._move_to(SyncState.SYNCED, self._reason)
         buffered, self._buffer = self._buffer, deque()
@@ -253,11 +241,13 @@ class BookSync:
         self._buffer.append((update, receive_time_ns))
 
     def _runs_back(self, update: DepthUpdate, book_id: int) -> bool:
-        return (
-            update.last_update_id < book_id
-            and self._event_time_ms > 0
-            and update.event_time_ms > self._event_time_ms + RESET_AFTER_MS
-        )
+        if update.last_update_id >= book_id:
+            return False
+        if self._event_time_ms > 0:
+            return update.event_time_ms > self._event_time_ms + RESET_AFTER_MS
+        if self._first_old_ms == 0:
+            self._first_old_ms = update.event_time_ms
+        return update.event_time_ms > self._first_old_ms + RESET_AFTER_SNAPSHOT_MS
 
     def _abandon(self, reason: str) -> None:
         self._buffer.clear()

@@ -68,6 +68,14 @@ class CadenceWatch:
             decayed_s = pace.high_s * (1.0 - interval_s * self._decay)
             pace.high_s = decayed_s if decayed_s > interval_s else interval_s
 
+    def expect(self, stream: str, now_s: float) -> None:
+        """The connection of ``stream`` is up: from ``now_s`` on its silence counts. Teaches nothing."""
+        pace = self._paces.get(stream)
+        if pace is None:
+            self._paces[stream] = _Pace(now_s)
+        else:
+            pace.last_s = now_s
+
     def pause(self, stream: str) -> None:
         """The connection of ``stream`` is down: its silence means nothing, and the gap must not be learned.
 

@@ -69,7 +69,7 @@ class StreamConnection(Worker):
         opening_messages: tuple[bytes, ...] = (),
         silence_s: float = 60.0,
         connect_timeout_s: float = 10.0,
-        put_timeout_s: float = 5.0,
+        put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake.

@@ -106,13 +106,32 @@ def test_what_a_reader_got_never_changes() -> None:
         book.bids()[1][0] = 1.0
 
 
-def test_waiting_text_is_bounded() -> None:
+def test_it_says_when_too_much_text_waits() -> None:
     book, decoder = loaded([("0.30", "1.5")], [("0.31", "2.25")])
-    for number in range(2, MAX_WAITING_UPDATES + 3):
+    said = []
+    for number in range(2, MAX_WAITING_UPDATES + 2):
         update = decoder.update(depth_update(number, number, [(Decimal("0.30"), Decimal(number))], []))
         assert update is not None
+        said.append(book.apply(update, 7))
+    assert said == [False] * (MAX_WAITING_UPDATES - 1) + [True]
+    book.settle()
+    assert book.best()[1] == float(MAX_WAITING_UPDATES + 1)
+
+
+def test_a_market_that_leaves_the_snapshot_shows() -> None:
+    decoder = BinanceDecoder()
+    body = json.dumps({"lastUpdateId": 1, "bids": [["3", "1"], ["2", "1"]], "asks": [["4", "1"], ["5", "1"]]}).encode()
+    for limit, near in ((2, True), (3, False), (None, False)):
+        book = Book(decoder)
+        book.load(decoder.depth("binance", "ABCUSDT", body), limit)
+        assert not book.near_the_edge
+        update = decoder.update(
+            depth_update(2, 2, [], [(Decimal(4), Decimal(0)), (Decimal(5), Decimal(0)), (Decimal(6), Decimal(1))])
+        )
+        assert update is not None
         book.apply(update, 7)
-    assert book.best()[1] == float(MAX_WAITING_UPDATES + 1)  # merged without anybody having asked
+        book.settle()
+        assert book.near_the_edge is near
 
 
 def test_known_depth_is_the_worst_price_of_the_snapshot() -> None:

@@ -156,6 +156,15 @@ def test_a_reset_of_the_venue_is_told_from_a_late_duplicate() -> None:
     assert sync.state is SyncState.SYNCED and sync.update_id == 3
 
 
+def test_a_reset_right_after_a_snapshot_is_noticed_too() -> None:
+    sync = synced(100_000)
+    for time_ms in range(1_000, 11_000, 500):
+        assert not sync.on_update(Event(1, 3, time_ms), 1, 0.0)
+    assert sync.state is SyncState.SYNCED
+    sync.on_update(Event(4, 6, 11_500), 1, 0.0)
+    assert sync.state is SyncState.WAITING_FOR_SNAPSHOT
+
+
 def test_failed_snapshots_are_asked_for_again_later_and_later() -> None:
     sync, token = waiting(Event(10, 12))
     delays = []

@@ -122,7 +122,9 @@ class KeptBook:
         venue: Any = SimpleNamespace(
             name="binance", decoder=BinanceDecoder, depth_stream=lambda symbol: f"{symbol.lower()}@depth@100ms"
         )
-        outlets = KeeperOutlets(self.wanted, self.wanted, recorder, self.tops, lambda connection, reason: None)
+        outlets = KeeperOutlets(
+            self.wanted, self.wanted, self.wanted, recorder, self.tops, lambda connection, reason: None
+        )
         self.keeper = BookKeeper(
             "books",
             venue,

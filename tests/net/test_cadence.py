@@ -103,3 +103,13 @@ def test_the_allowance_stays_within_its_bounds_and_covers_the_last_interval(inte
 def test_senseless_settings_are_refused(wrong):
     with pytest.raises(ValueError):
         CadenceWatch(**wrong)
+
+
+def test_expecting_a_stream_starts_its_clock_and_teaches_nothing():
+    watch = CadenceWatch()
+    for up_s in (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0):
+        watch.expect("a", up_s)
+        watch.pause("a")
+    watch.expect("a", 100.0)
+    assert watch.allowed_s("a") is None
+    assert watch.silent(159.0) == [] and watch.silent(161.0) == [("a", 61.0, 60.0)]

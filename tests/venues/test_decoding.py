@@ -48,6 +48,7 @@ def test_shutdown_notices_in_all_three_shapes(frame: bytes) -> None:
             b'{"code": 2, "msg": "Invalid request: too many parameters", "id": 3}',
             ControlReply("3", "2 Invalid request: too many parameters"),
         ),
+        (b'{"code": 2, "msg": "x", "error": null, "id": 5}', ControlReply("5", "2 x")),
         (b'{"error": {"code": 0, "msg": "Unknown property"}, "id": 4}', ControlReply("4", "0 Unknown property")),
     ],
 )
@@ -77,6 +78,9 @@ def test_other_events_are_left_alone() -> None:
         EVENT.replace(b'"U":7001,', b""),
         EVENT.replace(b"7004", b'"x"'),
         b"{}",
+        EVENT.replace(b"ABCUSDT", b"ABC\xff"),
+        b'{"x":"\xff"}',
+        b"[" * 100_000,
     ],
 )
 def test_malformed_frames_say_so(frame: bytes) -> None:

@@ -22,6 +22,8 @@ from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, Parsed
 _ALWAYS_EXACT_BELOW = 1e7
 _LONG_NUMBER = re.compile(rb'"(\d{8,}(?:\.\d+)?)"')
 _EXACT_DIGITS = 15
+# Broken UTF-8 and absurd nesting are not DecodeErrors; one bad frame must never be more than a malformed frame.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _DIGITS_AND_POINT = b"0123456789."
 _PUNCTUATION = b'[]"'
@@ -64,18 +66,18 @@ class BinanceDecoder:
         """The depth update in ``frame``, or None when it is something else (or nothing readable)."""
         try:
             return self._combined.decode(frame).data
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             pass  # rare: another kind of frame, or a raw stream; told apart below
         try:
             return self._raw.decode(frame)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return None
 
     def other(self, frame: bytes) -> ShutdownNotice | ControlReply | None:
         """Shutdown notices in all three shapes, control replies in both; None for other events."""
         try:
             message: Any = msgspec.json.decode(frame)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise MalformedFrame(f"{error}: {frame[:80]!r}") from None
         if not isinstance(message, dict):
             raise MalformedFrame(f"expected an object, got {frame[:80]!r}")
@@ -90,7 +92,8 @@ class BinanceDecoder:
         if kind == "depthUpdate":
             raise MalformedFrame(f"a depthUpdate without its documented fields: {frame[:120]!r}")
         if "code" in message or isinstance(message.get("error"), dict):
-            problem = message.get("error", message)
+            inner = message.get("error")
+            problem = inner if isinstance(inner, dict) else message
             return ControlReply(str(message.get("id")), f"{problem.get('code')} {problem.get('msg')}")
         if "result" in message:
             return ControlReply(str(message.get("id")), None)
@@ -110,7 +113,7 @@ class BinanceDecoder:
             joined = b"[" + b",".join(texts) + b"]"
             try:
                 parsed = self._levels.decode(joined)
-            except msgspec.DecodeError as error:
+            except _UNREADABLE as error:
                 raise MalformedFrame(f"levels: {error}") from None
             flat = np.fromiter(chain.from_iterable(chain.from_iterable(parsed)), dtype=np.float64)
         if flat.size == 0:
@@ -133,7 +136,7 @@ class BinanceDecoder:
             return None
         try:
             numbers = self._numbers.decode(b"[" + joined.translate(None, _PUNCTUATION) + b"]")
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return None  # such as an empty text or two points: the other way says what is wrong
         return np.fromiter(numbers, dtype=np.float64, count=len(numbers))
 
@@ -141,7 +144,7 @@ class BinanceDecoder:
         """One side of one update as plain pairs, in order. Raises MalformedFrame."""
         try:
             pairs = self._pairs.decode(text)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise MalformedFrame(f"levels: {error}") from None
         plain = bytes(text)
         if b"-" in plain or b"n" in plain or b"N" in plain or b"e" in plain or b"E" in plain:
@@ -152,7 +155,7 @@ class BinanceDecoder:
         """A REST depth answer. Raises MalformedFrame, also for sides that are not sorted best first."""
         try:
             answer = self._depth.decode(body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise MalformedFrame(f"depth of {symbol}: {error}") from None
         bids, asks = self.levels([bytes(answer.bids)]), self.levels([bytes(answer.asks)])
         bid_price, ask_price = bids.changes.price, asks.changes.price

@@ -120,7 +120,7 @@ class BinanceMarket(Venue):
     def _decoded(self, decoder: Any, path: str, body: bytes) -> Any:
         try:
             return decoder.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise VenueFailed(self._rest.base_url + path, 200, str(error)) from None
 
     def _instrument(self, listed: _Symbol) -> Instrument:
