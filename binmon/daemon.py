@@ -30,7 +30,7 @@ from binmon.config.loading import LoadedConfig
 from binmon.config.schema import BinanceConfig, Config
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.channel import Channel, Overflow
-from binmon.core.companion import SandboxProcess
+from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
 from binmon.errors import ConfigError, RetryError
@@ -149,7 +149,12 @@ class Daemon:
                 raise ConfigError(
                     f"'{selection.venue}': this version keeps the books of binance only", key="books.venue"
                 )
-        venue = self._binance(config.venues.binance, [selection.symbols for selection in selections])
+        try:
+            venue = self._binance(config.venues.binance, [selection.symbols for selection in selections])
+        except SandboxFailed:
+            if self._stop.is_set():
+                return
+            raise
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
         asked = self._ask_venue(venue)
         if asked is None:
@@ -229,7 +234,7 @@ class Daemon:
         overrides = section.endpoints
         if section.environment == "sandbox":
             if overrides.rest is None or overrides.stream is None:
-                self._sandbox = SandboxProcess(_known_symbols(wanted))
+                self._sandbox = SandboxProcess(_known_symbols(wanted), self._asked_to_stop)
                 urls = self._sandbox.urls
                 log.info("sandbox.started", rest=urls.rest, stream=urls.stream, pid=self._sandbox.pid)
                 base = BinanceUrls(urls.rest, urls.stream, "")
@@ -307,7 +312,7 @@ class Daemon:
     def _wait(self, seconds: float) -> None:
         """Wait for a signal; the handlers only enqueue, and this acts."""
         try:
-            number = self._signals.get(timeout=seconds)
+            number = self._signals.get(timeout=seconds) if seconds else self._signals.get_nowait()
         except queue.Empty:
             return
         if number == signal.SIGHUP:
@@ -315,6 +320,10 @@ class Daemon:
         elif number in (signal.SIGINT, signal.SIGTERM):
             self._stop_reason = signal.Signals(number).name
             self._stop.set()
+
+    def _asked_to_stop(self) -> bool:
+        self._wait(0)
+        return self._stop.is_set()
 
     _stop_reason = ""
 

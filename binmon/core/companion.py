@@ -6,13 +6,14 @@ import json
 import selectors
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from binmon.core.deadline import Deadline
 from binmon.errors import BinmonError
 
 _READY_WITHIN_S = 30.0
+_LOOK_S = 0.1
 
 
 class SandboxFailed(BinmonError):
@@ -31,7 +32,8 @@ class SandboxProcess:
     """``python -m binmon.sandbox`` as a child. Its standard input is a pipe of ours: when this process dies, however
     that happens, the pipe closes and the sandbox ends."""
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], stopped: Callable[[], bool] = lambda: False) -> None:
+        """Start it and wait until it is ready, or ``stopped`` says that nobody waits any more. Raises SandboxFailed."""
         command = [sys.executable, "-m", "binmon.sandbox", "--until-stdin-closes"]
         if symbols:
             command += ["--symbols", ",".join(symbols)]
@@ -42,14 +44,16 @@ class SandboxProcess:
             # a group of its own: Ctrl-C on the terminal ends the daemon first, which then ends the sandbox
             start_new_session=True,
         )
-        self.urls = self._wait_until_ready()
+        self.urls = self._wait_until_ready(stopped)
 
-    def _wait_until_ready(self) -> SandboxUrls:
+    def _wait_until_ready(self, stopped: Callable[[], bool]) -> SandboxUrls:
         stdout = self._process.stdout
         assert stdout is not None
+        patience = Deadline(_READY_WITHIN_S)
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            ready = selector.select(_READY_WITHIN_S)
+            while not (ready := selector.select(_LOOK_S)) and not patience.passed and not stopped():
+                continue
         line = stdout.readline() if ready else b""
         try:
             said = json.loads(line)

@@ -68,10 +68,10 @@ EVENTS: tuple[LogEvent, ...] = (
         "rate.banned", "error", "venue scope used limit retry_after_s", "The venue banned this address for a while."
     ),
     _event("recorder.recovered", "warning", "path rows bytes rows_lost", "A crash left this file; it is whole again."),
-    _event("recorder.segment_closed", "info", "path rows bytes", "A file of the recording is finished."),
+    _event("recorder.segment_closed", "info", "path rows bytes rows_lost", "A file of the recording is finished."),
     _event("recorder.segment_finished", "info", "path rows bytes files rows_lost", "A segment became files."),
     _event("recorder.failed", "error", "path error", "The recording cannot be written."),
-    _event("recorder.resumed", "info", "path", "The recording can be written again."),
+    _event("recorder.resumed", "info", "path rows rows_lost", "The recording can be written again."),
     _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
     _event("alert.sent", "info", "alert target attempt", "Somebody was told."),
     _event("alert.failed", "error", "alert target attempt", "Somebody could not be told."),
