@@ -42,7 +42,7 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("stream.overflow", "warning", "venue connection streams count", "Frames found no room: dropped, a gap."),
     _event("stream.malformed", "warning", "venue connection error count", "A frame is not what the venue documents."),
     _event("stream.refused", "error", "venue connection request error", "The venue refused a request on a stream."),
-    _event("stream.close_unsent", "debug", "venue connection error", "A close frame found no connection any more."),
+    _event("stream.close_unsent", "debug", "connection reason", "A close frame found no connection any more."),
     _event("snapshot.failed", "warning", "venue symbol error retry_after_s", "A REST snapshot failed; tried again."),
     _event("venue.unreachable", "error", "venue error delay_s", "The venue does not answer at the start; tried again."),
     _event("book.state", "info", "venue symbol from to reason update_id", "A book went from one state to another."),

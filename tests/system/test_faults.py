@@ -15,6 +15,7 @@ import websocket
 import binmon
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
+from binmon.telemetry.events import VOCABULARY
 from tests.system.conftest import DaemonProcess, configuration
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -159,6 +160,7 @@ def test_one_fault(
     assert process.stop_took_s < 5.0
     witness.finish()
     assert not process.unreadable and not process.events("worker.fatal")
+    assert {line["event"] for line in process.lines} <= set(VOCABULARY)
     for symbol in SYMBOLS:
         assert rows_against_truth(process.directory / "data", witness, symbol) > 0
     kinds = binmon.open_books(process.directory / "data").events().column("kind").to_pylist()
