@@ -280,10 +280,7 @@ class Daemon:
         while True:
             try:
                 instruments = venue.instruments(self._stop)
-                before_ns = time.time_ns()
-                server_ms = venue.server_time_ms(self._stop)
-                midpoint_ms = (before_ns + time.time_ns()) / 2e6
-                return instruments, round(server_ms - midpoint_ms, 3)
+                return instruments, round(venue.clock_offset_ms(self._stop), 3)
             except RetryError as error:
                 delay_s = max(backoff.next_delay_s(), error.retry_after_s)
                 if self._stop.is_set():

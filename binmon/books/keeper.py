@@ -22,7 +22,7 @@ from binmon.books.sync import (
     StateChanged,
     SyncState,
 )
-from binmon.books.touch import Best, PairDecoder, Touch
+from binmon.books.touch import Best, Touch
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.levels import NO_CHANGES
@@ -114,7 +114,7 @@ class BookKeeper(Worker):
             symbol: _Kept(symbol, venue.depth_stream(symbol), BookSync(last_epoch=epoch), Book(self._decoder))
             for symbol, epoch in symbols.items()
         }
-        if settings.top_interval_ms == 0 and isinstance(self._decoder, PairDecoder):
+        if settings.top_interval_ms == 0:
             for kept in self._kept.values():
                 kept.touch = Touch(self._decoder)
         self._by_stream = {kept.stream: kept for kept in self._kept.values()}
@@ -198,7 +198,6 @@ class BookKeeper(Worker):
         decode, books, seen = self._decoder.update, self._kept, self._stalls.cadence.seen
         received_ns = chunk.received_ns
         every = self._settings.snapshot_every
-        top_on_change = self._settings.top_interval_ms == 0
         for frame in chunk.frames:
             update = decode(frame)
             if update is None:
@@ -216,8 +215,8 @@ class BookKeeper(Worker):
                     self._emit_row(kept, now_s)
                 elif crowded:
                     self._settled(kept, now_s)
-                if top_on_change:
-                    self._publish_change(kept, update, now_s)
+                if kept.touch is not None:
+                    self._publish_change(kept, kept.touch, update, now_s)
             if sync.effects:
                 self._carry_out(kept, now_s)
         self.progress()
@@ -413,19 +412,10 @@ class BookKeeper(Worker):
         book = kept.book
         if kept.sync.state is not SyncState.SYNCED or not self._settled(kept, now_s):
             return
-        top = book.best()
-        if self._settings.top_interval_ms == 0:
-            if top == kept.top:
-                return
-            kept.top = top
-        self._offer_top(kept, top)
+        self._offer_top(kept, book.best())
 
-    def _publish_change(self, kept: _Kept, update: DepthUpdate, now_s: float) -> None:
+    def _publish_change(self, kept: _Kept, touch: Touch, update: DepthUpdate, now_s: float) -> None:
         """Publish the top when ``update`` changed it; the book itself is not merged for that."""
-        touch = kept.touch
-        if touch is None:
-            self._publish_top(kept, now_s)
-            return
         if not self._apply_to_touch(kept, touch, update, now_s):
             return
         if touch.crossed:

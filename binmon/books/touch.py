@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 from binmon.messages import DepthSnapshot
-from binmon.venues.base import DepthUpdate, MalformedFrame
+from binmon.venues.base import DepthUpdate, MalformedFrame, MarketDecoder
 
 _TIDY_ROOM = 1_000  # a side is tidied when it holds twice its levels and this many more
 
 Best = tuple[float | None, float | None, float | None, float | None]
-
-
-@runtime_checkable
-class PairDecoder(Protocol):
-    """What ``Touch`` needs of a venue's decoder."""
-
-    def pairs(self, text: bytes) -> list[tuple[float, float]]:
-        """One side of one update as (price, quantity), in order; quantity zero removes. Raises MalformedFrame."""
-        ...
 
 
 class _Side:
@@ -74,7 +64,7 @@ class Touch:
 
     __slots__ = ("_asks", "_bids", "_pairs", "best")
 
-    def __init__(self, decoder: PairDecoder) -> None:
+    def __init__(self, decoder: MarketDecoder) -> None:
         self._pairs = decoder.pairs
         self._bids, self._asks = _Side(-1.0), _Side(1.0)
         self.best: Best = (None, None, None, None)  # bid, its quantity, ask, its quantity; as of the last update

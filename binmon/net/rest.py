@@ -104,7 +104,7 @@ class RestSession:
         body = self.get(path, params, weight, priority, stop)
         try:
             return decode(body)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise VenueFailed(self.base_url + path, 200, f"unreadable: {_first_line(error)}") from error
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ class Source(Protocol):
         """The newest row not after a receive time and not above an update id; None when all are newer."""
 
 
-class ParquetSource:
-    """A finished Parquet file."""
+class _FinishedFile:
+    """A file of the dataset, whatever its format."""
 
     def __init__(self, file: BookFile) -> None:
         self.venue, self.symbol, self.date, self.stem, self.path = (
@@ -71,6 +72,10 @@ class ParquetSource:
     def size(self) -> int:
         """Bytes on disk."""
         return self.path.stat().st_size
+
+
+class ParquetSource(_FinishedFile):
+    """A finished Parquet file."""
 
     def keys(self) -> Keys:
         """The keys of all rows; books are not read."""
@@ -105,11 +110,12 @@ class ParquetSource:
         return None
 
 
-class _RowSource:
+class _RowSource(ABC):
     """What is read row by row: ``rows`` gives them in order."""
 
+    @abstractmethod
     def rows(self) -> Iterator[BookRow]:
-        raise NotImplementedError
+        """The rows in order."""
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows as tables of ``BOOK_SCHEMA``, some megabytes at a time."""
@@ -133,21 +139,8 @@ class _RowSource:
         return newest
 
 
-class JsonLinesSource(_RowSource):
+class JsonLinesSource(_FinishedFile, _RowSource):
     """A finished JSON lines file."""
-
-    def __init__(self, file: BookFile) -> None:
-        self.venue, self.symbol, self.date, self.stem, self.path = (
-            file.venue,
-            file.symbol,
-            file.date,
-            file.stem,
-            file.path,
-        )
-
-    def size(self) -> int:
-        """Bytes on disk."""
-        return self.path.stat().st_size
 
     def keys(self) -> Keys:
         """The keys of all rows."""

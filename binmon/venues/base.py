@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from binmon.messages import DepthSnapshot, Instrument, LevelChanges, Priority
 
@@ -55,6 +56,7 @@ class MalformedFrame(ValueError):
     """A frame that is not what the venue documents; ``str()`` says why, cut to a readable length."""
 
 
+@runtime_checkable
 class MarketDecoder(Protocol):
     """Turns frames into messages. ``update`` is the hot path: it returns None for whatever is no depth update."""
 
@@ -68,6 +70,10 @@ class MarketDecoder(Protocol):
 
     def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
         """Parse one side of many updates at once, oldest first. Raises MalformedFrame."""
+        ...
+
+    def pairs(self, text: bytes) -> list[tuple[float, float]]:
+        """One side of one update as (price, quantity), in order; quantity zero removes. Raises MalformedFrame."""
         ...
 
 
@@ -97,6 +103,12 @@ class Venue(ABC):
     @abstractmethod
     def server_time_ms(self, stop: threading.Event) -> int:
         """The venue's clock, UTC."""
+
+    def clock_offset_ms(self, stop: threading.Event) -> float:
+        """The venue's clock minus ours, from one request: right to half its round trip."""
+        before_ns = time.time_ns()
+        server_ms = self.server_time_ms(stop)
+        return server_ms - (before_ns + time.time_ns()) / 2e6
 
     @abstractmethod
     def depth_stream(self, symbol: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import websocket
 
@@ -33,9 +32,7 @@ def check_connection(config: Config) -> list[str]:
     venue = BinanceMarket(RestSession("binance", rest_url, ledger), ledger, stream_url)
     rest_key = "venues.binance.endpoints.rest" if section.endpoints.rest else "venues.binance.environment"
     try:
-        before_ns = time.time_ns()
-        server_ms = venue.server_time_ms(stop)
-        offset_ms = server_ms - (before_ns + time.time_ns()) / 2e6
+        offset_ms = venue.clock_offset_ms(stop)
         if abs(offset_ms) > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {rest_url}, expected less than 1000 ms")
         instruments = venue.instruments(stop)

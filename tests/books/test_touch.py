@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from binmon.books import touch as touch_module
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.sync import SyncState
-from binmon.books.touch import PairDecoder, Touch
+from binmon.books.touch import Touch
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import FrameChunk, SnapshotArrived, StreamUp, TopOfBook
-from binmon.venues.base import MalformedFrame
+from binmon.venues.base import MalformedFrame, MarketDecoder
 from binmon.venues.binance.decoding import BinanceDecoder
 
 PRICES = st.integers(1, 40).map(lambda ticks: Decimal(ticks) / 100)
@@ -87,7 +87,7 @@ def test_levels_that_cannot_be_are_refused(levels: str) -> None:
 
 
 def test_the_decoder_offers_what_the_touch_needs() -> None:
-    assert isinstance(BinanceDecoder(), PairDecoder)
+    assert isinstance(BinanceDecoder(), MarketDecoder)
 
 
 @pytest.mark.parametrize(

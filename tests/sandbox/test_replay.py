@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path("/work/shared/data/binance-spot")
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance-spot"
 
 
 def event(first, last, bids=(), asks=(), symbol="ABCUSDT"):

@@ -6,11 +6,9 @@ import threading
 import urllib.parse
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import msgspec
 
-from binmon.errors import VenueFailed
 from binmon.messages import DepthSnapshot, Instrument, Priority
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
@@ -73,26 +71,26 @@ class BinanceMarket(Venue):
         self._time_decoder = msgspec.json.Decoder(_Time)
 
     def server_time_ms(self, stop: threading.Event) -> int:
-        body = self._get("/api/v3/time", {}, 1, Priority.RESYNC, stop)
-        return int(self._decoded(self._time_decoder, "/api/v3/time", body).server_time_ms)
+        return self._rest.get_json(
+            "/api/v3/time", {}, 1, Priority.RESYNC, stop, self._time_decoder.decode
+        ).server_time_ms
 
     def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
         # permission sets make up most of the answer and nobody here reads them
         path, parameters = "/api/v3/exchangeInfo", {"showPermissionSets": "false"}
-        info = self._decoded(self._info_decoder, path, self._get(path, parameters, 20, Priority.INITIAL_SYNC, stop))
+        info = self._rest.get_json(path, parameters, 20, Priority.INITIAL_SYNC, stop, self._info_decoder.decode)
         for limit in info.rate_limits:
             if (limit.kind, limit.interval, limit.count) == ("REQUEST_WEIGHT", "MINUTE", 1):
                 self._ledger.set_limits(weight_per_minute=limit.limit)
         return {listed.symbol: self._instrument(listed) for listed in info.symbols}
 
     def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
-        path = "/api/v3/depth"
-        body = self._get(path, {"symbol": symbol, "limit": str(limit)}, depth_weight(limit), priority, stop)
-        try:
+        def decode(body: bytes) -> DepthSnapshot:
             # a decoder of its own: snapshots arrive in the threads of the fetchers
             return BinanceDecoder().depth(self.name, symbol, body)
-        except ValueError as error:
-            raise VenueFailed(self._rest.base_url + path, 200, str(error)) from None
+
+        parameters = {"symbol": symbol, "limit": str(limit)}
+        return self._rest.get_json("/api/v3/depth", parameters, depth_weight(limit), priority, stop, decode)
 
     def depth_stream(self, symbol: str) -> str:
         return f"{symbol.lower()}@depth@100ms"
@@ -111,17 +109,6 @@ class BinanceMarket(Venue):
 
     def decoder(self) -> BinanceDecoder:
         return BinanceDecoder()
-
-    def _get(
-        self, path: str, parameters: dict[str, str], weight: int, priority: Priority, stop: threading.Event
-    ) -> bytes:
-        return self._rest.get(path, parameters, weight=weight, priority=priority, stop=stop)
-
-    def _decoded(self, decoder: Any, path: str, body: bytes) -> Any:
-        try:
-            return decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise VenueFailed(self._rest.base_url + path, 200, str(error)) from None
 
     def _instrument(self, listed: _Symbol) -> Instrument:
         tick = next((f.tick_size for f in listed.filters if f.kind == "PRICE_FILTER"), "0")
