@@ -13,7 +13,6 @@ import enum
 import os
 import queue
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ import binmon
 from binmon.books.fetcher import SnapshotFetcher
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.config.loading import LoadedConfig
+from binmon.config.places import why_unwritable
 from binmon.config.schema import BinanceConfig, Config
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.channel import Channel, Overflow
@@ -346,13 +346,10 @@ class Daemon:
 
 
 def check_writable(directory: Path, key: str) -> None:
-    """Raise ConfigError unless files can be made in ``directory``, which is created when it is missing."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".writable-"):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{directory}: expected a writable directory: {error.strerror or error}", key=key) from None
+    """Raise ConfigError unless files can be made in ``directory``; the recorder creates it when it is missing."""
+    reason = why_unwritable(directory)
+    if reason is not None:
+        raise ConfigError(f"{directory}: expected a writable directory: {reason}", key=key)
 
 
 def _known_symbols(wanted: Sequence[Sequence[str] | str]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from binmon.config.places import why_unwritable
 from binmon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,18 +54,10 @@ def run(args: Arguments) -> int:
 
 def _check_writable(directory: Path, key: str, loaded: LoadedConfig) -> None:
     """Raise :class:`ConfigError` unless files can be made in ``directory``, which need not exist yet."""
-    try:
-        nearest = directory
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
-        if not nearest.is_dir():
-            raise NotADirectoryError(20, os.strerror(20))
-        with tempfile.TemporaryFile(dir=nearest):
-            return
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+    reason = why_unwritable(directory)
+    if reason is not None:
         problem = f"expected a directory that can be written, but {str(directory)!r} cannot: {reason}"
-        raise ConfigError(problem, key=key, file=str(loaded.path)) from error
+        raise ConfigError(problem, key=key, file=str(loaded.path))
 
 
 def _print(loaded: LoadedConfig, problems: list[str], args: Arguments) -> None:
