@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from . import frames
@@ -74,7 +75,7 @@ class EventFault:
         self._held: dict[str, Message] = {}
         self._crossed: dict[str, str] = {}
         self._release: Message | None = None
-        self._injected: list[str] | None = None
+        self._injected: list[list[str]] | None = None
 
     @property
     def finished(self) -> bool:
@@ -160,20 +161,27 @@ class EventFault:
         return True
 
     def _cross(self, message: Message, key: str, count: int) -> bool:
-        """Prepare the level to inject: a bid inside the asks, or its true quantity to take it back."""
+        """Prepare the levels to inject: a bid inside the asks, and the true quantity of one that is taken back."""
         book = self._book(message.symbol)
+        price = self._crossed.get(message.stream)
         if count and book["asks"]:
             self._left[key] = count - 1
-            if message.stream not in self._crossed:
-                self._crossed[message.stream] = book["asks"][min(3, len(book["asks"]) - 1)][0]
-            self._injected = [self._crossed[message.stream], "1.00000000"]
+            self._injected = []
+            if price is None or Decimal(price) < Decimal(book["asks"][0][0]):
+                # the market has risen past the former one, which no longer crosses anything
+                self._injected += [self._true_bid(book, price)] if price is not None else []
+                price = self._crossed[message.stream] = book["asks"][min(3, len(book["asks"]) - 1)][0]
+            self._injected.append([price, "1.00000000"])
             return True
-        price = self._crossed.pop(message.stream, None)
         if price is None:
             return False
-        true_quantity = next((row[1] for row in book["bids"] if row[0] == price), "0.00000000")
-        self._injected = [price, true_quantity]
+        del self._crossed[message.stream]
+        self._injected = [self._true_bid(book, price)]
         return True
+
+    @staticmethod
+    def _true_bid(book: dict[str, Any], price: str) -> list[str]:
+        return [price, next((row[1] for row in book["bids"] if row[0] == price), "0.00000000")]
 
     def _with_bid(self, message: Message) -> Message:
         injected = self._injected
@@ -181,7 +189,8 @@ class EventFault:
 
         def print_event(micro: bool) -> str:
             event = json.loads(message.payload(micro))
-            event["b"] = [injected, *(row for row in event["b"] if row[0] != injected[0])]
+            prices = {row[0] for row in injected}
+            event["b"] = [*injected, *(row for row in event["b"] if row[0] not in prices)]
             return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
 
         return Message(message.stream, message.symbol, print_event)
