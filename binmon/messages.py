@@ -174,6 +174,17 @@ class BookEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What showed a book to be wrong, to be kept on disk for whoever looks into it. ``document`` is JSON."""
+
+    time_ns: int
+    venue: str
+    symbol: str
+    update_id: int
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TopOfBook:
     """Best bid and ask of a synced book; a side without levels is None."""
 
