@@ -17,6 +17,8 @@ from binmon.errors import RetryError
 
 log = structlog.get_logger("binmon.supervisor")
 
+_RUNS_WELL_S = 60.0  # a worker that failed, and then ran for this long, is not failing any more
+
 
 class WorkerState(enum.Enum):
     """Where a supervised worker stands."""
@@ -43,16 +45,27 @@ class _Supervised:
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     state: WorkerState = WorkerState.STOPPED
+    retired: bool = False
     restart_at_mono_s: float = 0.0
     failures_without_progress: int = 0
     progress_seen: int = 0
     last_error: str = ""
+    since_mono_s: float = 0.0  # of the state
+    failing_since_mono_s: float | None = None  # the first failure after its last progress
 
     def move_to(self, state: WorkerState) -> None:
         """The only writer of ``state``."""
         if state not in _ALLOWED[self.state]:
             raise RuntimeError(f"worker {self.worker.name}: {self.state.name} -> {state.name} is not allowed")
-        self.state = state
+        self.state, self.since_mono_s = state, time.monotonic()
+
+    def failing_s(self, now_mono_s: float) -> float:
+        """How long it has failed without progress; 0.0 also when it has run for long since: it may have no work."""
+        since_s = self.failing_since_mono_s
+        if since_s is None or self.worker.progress_count > self.progress_seen:
+            return 0.0
+        runs_well = self.state is WorkerState.RUNNING and now_mono_s - self.since_mono_s >= _RUNS_WELL_S
+        return 0.0 if runs_well or self.state is WorkerState.STOPPED else now_mono_s - since_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +85,12 @@ class WorkerStatus:
     beat_age_s: float
     progress_count: int
     last_error: str
+    failing_s: float = 0.0  # how long it has failed again and again without progress
+    thread_id: int | None = None  # the kernel's id of its thread; None when there is none
 
 
 class Supervisor:
-    """Runs in the main thread; ``tick`` restarts what is due.
+    """Runs in the main thread; ``tick`` restarts what is due. ``add`` and ``retire`` may be called from any thread.
 
     Failures of the RetryError branch (network, venue) are retried for ever with a capped delay. Any other
     exception is a bug or a broken machine: after ``fatal_after`` of them in a row without progress the worker
@@ -85,14 +100,29 @@ class Supervisor:
     def __init__(self, *, policy: BackoffPolicy | None = None, fatal_after: int = 5) -> None:
         self._policy = policy or BackoffPolicy()
         self._fatal_after = fatal_after
-        self._workers: list[_Supervised] = []
+        self._lock = threading.Lock()  # guards the replacement of _workers, and _stopping
+        self._workers: list[_Supervised] = []  # never changed, only replaced: whoever reads it needs no lock
+        self._stopping = False
         self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
 
     def add(self, worker: Worker, *, stage: int = 0, policy: BackoffPolicy | None = None) -> None:
-        """Start ``worker``. On stop, lower stages end first (producers before the consumers they feed)."""
+        """Start ``worker``. On stop, lower stages end first (producers before the consumers they feed).
+
+        After ``stop`` has begun nothing is started any more.
+        """
         supervised = _Supervised(worker, stage, Backoff(policy or self._policy))
-        self._workers.append(supervised)
-        self._start(supervised, "worker.started", attempt=0)
+        with self._lock:
+            if self._stopping:
+                return
+            self._workers = [*self._workers, supervised]
+            self._start(supervised, "worker.started", attempt=0)
+
+    def retire(self, worker: Worker) -> None:
+        """End ``worker`` for good, without waiting for it; unknown workers are no error."""
+        for supervised in self._workers:
+            if supervised.worker is worker:
+                supervised.retired = True
+                supervised.stop.set()
 
     def tick(self, now_mono_s: float) -> None:
         """Take in what has ended and restart what is due."""
@@ -102,8 +132,14 @@ class Supervisor:
             except queue.Empty:
                 break
         for supervised in self._workers:
-            if supervised.state is WorkerState.BACKOFF and now_mono_s >= supervised.restart_at_mono_s:
-                self._start(supervised, "worker.restarted", attempt=supervised.backoff.attempt)
+            if supervised.state is WorkerState.BACKOFF:
+                if supervised.retired:
+                    supervised.move_to(WorkerState.STOPPED)
+                elif now_mono_s >= supervised.restart_at_mono_s:
+                    self._start(supervised, "worker.restarted", attempt=supervised.backoff.attempt)
+        if any(s.retired and s.state is WorkerState.STOPPED for s in self._workers):
+            with self._lock:
+                self._workers = [s for s in self._workers if not (s.retired and s.state is WorkerState.STOPPED)]
 
     @property
     def fatal(self) -> WorkerStatus | None:
@@ -113,7 +149,15 @@ class Supervisor:
     def statuses(self) -> list[WorkerStatus]:
         now = time.monotonic()
         return [
-            WorkerStatus(s.worker.name, s.state, now - s.worker.beat_mono_s, s.worker.progress_count, s.last_error)
+            WorkerStatus(
+                s.worker.name,
+                s.state,
+                now - s.worker.beat_mono_s,
+                s.worker.progress_count,
+                s.last_error,
+                s.failing_s(now),
+                s.thread.native_id if s.thread is not None and s.thread.is_alive() else None,
+            )
             for s in self._workers
         ]
 
@@ -123,6 +167,8 @@ class Supervisor:
         A stage gets an even share of the time that is left, so that one that hangs (a connect into the void) leaves
         the later ones time to drain and flush; what a stage does not need, the later ones may use.
         """
+        with self._lock:
+            self._stopping = True
         late: list[str] = []
         stages = sorted({s.stage for s in self._workers})
         for index, stage in enumerate(stages):
@@ -169,7 +215,10 @@ class Supervisor:
         if worker.progress_count > supervised.progress_seen:
             supervised.backoff.reset()
             supervised.failures_without_progress = 0
+            supervised.failing_since_mono_s = None
         supervised.failures_without_progress += 1
+        if supervised.failing_since_mono_s is None or supervised.failing_s(now_mono_s) == 0.0:
+            supervised.failing_since_mono_s = now_mono_s
         supervised.last_error = _text(error)
         expected = isinstance(error, RetryError)
         if not expected and supervised.failures_without_progress >= self._fatal_after:

@@ -88,6 +88,7 @@ class StreamConnection(Worker):
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
         self._reconnect_reason: str | None = None  # written by any thread, one reference at a time
+        self._farewell = "stopped"
         self.binary_frames = 0  # dropped: nothing of ours is subscribed in binary
         self.empty_frames = 0  # dropped
         self.chunks_lost = 0  # the channel had no room
@@ -95,6 +96,10 @@ class StreamConnection(Worker):
     def reconnect(self, reason: str) -> None:
         """Ask the connection to end with StreamClosed(``reason``) within 0.25 s. Callable from any thread."""
         self._reconnect_reason = reason
+
+    def say_why(self, reason: str) -> None:
+        """What a stop that comes now is called in the log and in the StreamDown, such as ``rotated``."""
+        self._farewell = reason
 
     def run(self, stop: threading.Event) -> None:
         """Connect and deliver until ``stop`` is set or the connection is over. See the class for what it raises."""
@@ -165,7 +170,7 @@ class _Connected:
     def run(self) -> None:
         worker = self._worker
         announced = False
-        reason = "stopped"
+        reason: str | None = None
         try:
             self._socket.settimeout(POLL_S)
             if self._send_opening():
@@ -190,7 +195,8 @@ class _Connected:
             _close(self._socket)
             self._report_overflow()
             if announced:
-                (log.info if reason == "stopped" else log.warning)(
+                asked, reason = reason is None, reason or worker._farewell
+                (log.info if asked else log.warning)(
                     "stream.disconnected",
                     venue=worker.venue,
                     connection=worker.name,
