@@ -2,9 +2,11 @@
 
 ::
 
-    stream connections ──frames──▶ ┌────────┐ ──rows, events──▶ recorder ──closed segments──▶ finisher ─▶ dataset
+    sockets ──────────frames─────▶ ┌────────┐ ──rows, events──▶ recorder ──closed segments──▶ finisher ─▶ dataset
+            ◀──opened, closed──── │        │
     fetchers ─────────snapshots──▶ │ keeper │ ──tops──────────▶ publisher ─▶ log
-              ◀──────wanted─────── └────────┘
+              ◀──────wanted─────── │        │
+    listings ─symbols that changed▶└────────┘
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from typing import Any
 import structlog
 
 import binmon
+from binmon.books.feeds import FeedOutlets
 from binmon.books.fetcher import SnapshotFetcher
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
+from binmon.books.listings import ListingFollower
 from binmon.config.loading import LoadedConfig
 from binmon.config.places import why_unwritable
 from binmon.config.schema import BinanceConfig, Config
@@ -34,10 +38,18 @@ from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
 from binmon.errors import ConfigError, RetryError
-from binmon.messages import BookEvent, BookSnapshot, Instrument, SnapshotWanted, TopOfBook
+from binmon.messages import (
+    BookEvent,
+    BookSnapshot,
+    Evidence,
+    Instrument,
+    RotateFeeds,
+    SnapshotWanted,
+    TopOfBook,
+)
 from binmon.net.ledger import RateLedger, SlidingBudget
 from binmon.net.rest import RestSession
-from binmon.net.stream import StreamConnection
+from binmon.net.rotation import RotationWindow
 from binmon.publish.publisher import TopPublisher
 from binmon.recorder.finisher import SegmentFinisher
 from binmon.recorder.layout import last_epochs
@@ -47,6 +59,7 @@ from binmon.state import State
 from binmon.venues.base import Venue
 from binmon.venues.binance.endpoints import URLS, BinanceUrls
 from binmon.venues.binance.market import BinanceMarket
+from binmon.venues.sockets import Sockets
 from binmon.venues.symbols import resolve
 
 log = structlog.get_logger("binmon.daemon")
@@ -56,6 +69,7 @@ _TICK_S = 0.2
 _INBOX_CHUNKS = 8_192
 _ROWS = 512  # a full-depth row is 160 KiB: this bounds the queue at 80 MiB
 _CONNECTS, _CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
+_INITIAL_FETCHERS = 3  # snapshots of a whole market: the way to the venue and back is most of the time
 
 # Sections of the contract that this version reads but does not run yet.
 _NOT_YET = (
@@ -66,11 +80,6 @@ _NOT_YET = (
     "dashboard",
     "metrics",
     "reload",
-    "books.redundancy",
-    "books.audit_interval_s",
-    "books.rotate_window",
-    "recorder.keep_days",
-    "recorder.keep_gb",
 )
 
 # The embedded sandbox invents any symbol it is asked for; a typing error must still be found out.
@@ -124,6 +133,7 @@ class Daemon:
         self._supervisor = Supervisor()
         self._sandbox: SandboxProcess | None = None
         self._state: State | None = None
+        self._inboxes: list[Channel[Any]] = []
 
     def run(self) -> ExitStatus:
         """Run in the calling (main) thread until a signal or a fatal failure."""
@@ -166,68 +176,89 @@ class Daemon:
         directory = Path(config.recorder.directory)
         epochs = last_epochs(directory)
 
-        rows: Channel[BookSnapshot | BookEvent] = Channel("recorder", _ROWS, Overflow.DROP_NEWEST)
+        rows: Channel[BookSnapshot | BookEvent | Evidence] = Channel("recorder", _ROWS, Overflow.DROP_NEWEST)
         closed: Channel[Path] = Channel("finisher", 1_024, Overflow.DROP_NEWEST)
         tops: Channel[TopOfBook] = Channel("publisher", 4_096, Overflow.DROP_OLDEST)
         inbox: Channel[Any] = Channel("keeper", _INBOX_CHUNKS, Overflow.DROP_NEWEST)
-        # one request a symbol is all that can wait, plus a stall probe each
-        initial: Channel[SnapshotWanted] = Channel("snapshots-initial", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
-        resync: Channel[SnapshotWanted] = Channel("snapshots-resync", 4 * len(kept) + 64, Overflow.DROP_NEWEST)
-        probes: Channel[SnapshotWanted] = Channel("stall-probes", len(kept) + 64, Overflow.DROP_NEWEST)
+        self._inboxes.append(inbox)
+        # one request a symbol is all that can wait in each, plus what a venue lists later
+        room = 4 * len(instruments) + 64
+        initial: Channel[SnapshotWanted] = Channel("snapshots-initial", room, Overflow.DROP_NEWEST)
+        resync: Channel[SnapshotWanted] = Channel("snapshots-resync", room, Overflow.DROP_NEWEST)
+        upkeep: Channel[SnapshotWanted] = Channel("snapshots-upkeep", room, Overflow.DROP_NEWEST)
+        probes: Channel[SnapshotWanted] = Channel("stall-probes", room, Overflow.DROP_NEWEST)
 
-        facts = RecordingFacts(
-            instruments={(venue.name, symbol): instrument for symbol, instrument in kept.items()},
-            version=binmon.__version__,
-            config_hash=self._loaded.config_hash,
-            clock_offset_ms=clock_offset_ms,
+        recorder = Recorder(
+            directory,
+            rows,
+            closed,
+            flush_interval_s=config.recorder.flush_interval_s,
+            rotate_s=config.recorder.rotate_s,
+            facts=self._facts(venue, kept, clock_offset_ms),
         )
-        connects = SlidingBudget(_CONNECTS, _CONNECTS_WINDOW_S)
-        streams = {
-            plan.name: StreamConnection(
-                plan.name,
-                venue=venue.name,
-                url=plan.url,
-                streams=plan.streams,
-                opening_messages=plan.opening_messages,
-                out=inbox,
-                connect_budget=connects,
-            )
-            for plan in venue.plan_streams(symbols)
-        }
+        sockets = Sockets(venue, self._supervisor, inbox, SlidingBudget(_CONNECTS, _CONNECTS_WINDOW_S))
         keeper = BookKeeper(
             f"{venue.name}-books",
             venue,
             {symbol: epochs.get((venue.name, symbol), 0) for symbol in symbols},
             inbox,
-            KeeperOutlets(initial, resync, probes, rows, tops, lambda name, reason: streams[name].reconnect(reason)),
+            KeeperOutlets(
+                initial,
+                resync,
+                upkeep,
+                probes,
+                rows,
+                tops,
+                FeedOutlets(sockets.open, sockets.close, sockets.reconnect),
+            ),
             KeeperSettings(
                 config.books.snapshot_every,
                 config.books.depth,
                 config.books.record_depth,
                 config.publish.interval_ms,
+                venue.weight_per_minute,
+                config.books.redundancy,
+                config.books.audit_interval_s,
+                RotationWindow.parse(config.books.rotate_window),
             ),
         )
         # Stages: producers end before the consumers they feed, so that what is under way still arrives.
         add = self._supervisor.add
         add(SegmentFinisher(directory, closed, format=config.recorder.format), stage=3)
-        add(
-            Recorder(
-                directory,
-                rows,
-                closed,
-                flush_interval_s=config.recorder.flush_interval_s,
-                rotate_s=config.recorder.rotate_s,
-                facts=facts,
-            ),
-            stage=2,
-        )
+        add(recorder, stage=2)
         add(TopPublisher("publisher", tops), stage=2)
-        add(keeper, stage=1)
-        add(SnapshotFetcher(f"{venue.name}-snapshots", venue, initial, inbox), stage=0)
+        add(keeper, stage=1)  # it opens its sockets by itself
+        for number in range(1, _INITIAL_FETCHERS + 1):
+            add(SnapshotFetcher(f"{venue.name}-snapshots-{number}", venue, initial, inbox), stage=0)
         add(SnapshotFetcher(f"{venue.name}-resyncs", venue, resync, inbox), stage=0)
+        add(SnapshotFetcher(f"{venue.name}-upkeep", venue, upkeep, inbox), stage=0)
         add(SnapshotFetcher(f"{venue.name}-probes", venue, probes, inbox), stage=0)
-        for stream in streams.values():
-            add(stream, stage=0, policy=BackoffPolicy(first_s=0.1, cap_s=30.0))
+        choices = [one.symbols for one in selections if isinstance(one.symbols, str)]
+        if choices:
+
+            def follow(listed: Mapping[str, Instrument]) -> None:
+                recorder.facts = self._facts(venue, listed, clock_offset_ms)
+
+            follower = ListingFollower(
+                f"{venue.name}-listings",
+                venue,
+                choices,
+                fixed=[s for one in selections if not isinstance(one.symbols, str) for s in one.symbols],
+                present=symbols,
+                epochs=epochs,
+                inbox=inbox,
+                changed=follow,
+                interval_s=config.watch.listings.interval_s,
+            )
+            add(follower, stage=0)
+
+    def _facts(self, venue: Venue, instruments: Mapping[str, Instrument], clock_offset_ms: float) -> RecordingFacts:
+        return RecordingFacts(
+            instruments={(venue.name, symbol): instrument for symbol, instrument in instruments.items()},
+            version=binmon.__version__,
+            config_hash=self._loaded.config_hash,
+            clock_offset_ms=clock_offset_ms,
+        )
 
     def _binance(self, section: BinanceConfig, wanted: Sequence[Sequence[str] | str]) -> Venue:
         """The venue at the addresses of its environment, or of the overrides."""
@@ -314,6 +345,9 @@ class Daemon:
             return
         if number == signal.SIGHUP:
             log.warning("config.unused", key="reload", reason="this version applies a changed file at a restart only")
+        elif number == signal.SIGUSR1:
+            for inbox in self._inboxes:
+                inbox.offer(RotateFeeds("asked by the operator"))
         elif number in (signal.SIGINT, signal.SIGTERM):
             self._stop_reason = signal.Signals(number).name
             self._stop.set()
@@ -328,7 +362,7 @@ class Daemon:
         def enqueue(number: int, _: FrameType | None) -> None:
             self._signals.put(number)
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, enqueue)
 
     # End ----------------------------------------------------------------------------------------------------------

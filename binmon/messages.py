@@ -58,6 +58,23 @@ class StreamDown:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class RotateFeeds:
+    """Replace sockets now, each by a successor that delivers before it closes; ``connection`` None means all."""
+
+    reason: str
+    connection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsChanged:
+    """Books to keep from now on, each with the number of its last recorded epoch (0: none), and books to let go."""
+
+    venue: str
+    listed: tuple[tuple[str, int], ...]
+    delisted: tuple[str, ...]
+
+
 class Priority(enum.IntEnum):
     """Who goes first when request weight is short; a lower number goes first."""
 

@@ -68,7 +68,7 @@ class Book:
     """
 
     __slots__ = (
-        "_asks", "_bids", "_decoder", "_least_asks", "_least_bids", "ask_known_to", "bid_known_to",
+        "_asks", "_bids", "_decoder", "_known_asks", "_known_bids", "ask_known_to", "bid_known_to",
         "event_time_ms", "inexact", "receive_time_ns", "update_id",
     )  # fmt: skip
 
@@ -81,19 +81,18 @@ class Book:
         self.bid_known_to: float | None = None
         self.ask_known_to: float | None = None
         self.inexact: str | None = None
-        self._least_bids: int | None = None
-        self._least_asks: int | None = None
+        # how many levels the snapshot verified; None where it showed the side to its end
+        self._known_bids: int | None = None
+        self._known_asks: int | None = None
 
     def load(self, snapshot: DepthSnapshot, limit: int | None = None) -> None:
         """Replace everything by a REST snapshot that was asked for with ``limit`` levels a side.
 
         A side with fewer than ``limit`` levels is known to its end and has no edge.
         """
-        cut_bids = limit is not None and snapshot.bid_price.size >= limit
-        cut_asks = limit is not None and snapshot.ask_price.size >= limit
-        # the share of the verified levels that must be left: a fiftieth, for tiny snapshots none
-        self._least_bids = snapshot.bid_price.size // 50 if cut_bids else None
-        self._least_asks = snapshot.ask_price.size // 50 if cut_asks else None
+        bids, asks = int(snapshot.bid_price.size), int(snapshot.ask_price.size)
+        self._known_bids = bids if limit is not None and bids >= limit else None
+        self._known_asks = asks if limit is not None and asks >= limit else None
         self._bids.load(snapshot.bid_price[::-1].copy(), snapshot.bid_quantity[::-1].copy())
         self._asks.load(snapshot.ask_price.copy(), snapshot.ask_quantity.copy())
         self.update_id = snapshot.last_update_id
@@ -144,15 +143,77 @@ class Book:
         return bool(bids.size and asks.size and bids[-1] >= asks[0])
 
     @property
-    def near_the_edge(self) -> bool:
-        """Whether the market has moved to where the snapshot ended: beyond, a thin book only looks thin."""
-        if self._least_bids is not None and self.bid_known_to is not None:
+    def bid_horizon(self) -> float:
+        """Bids at this price and above are verified; minus infinity when the snapshot showed the side to its end."""
+        return -np.inf if self._known_bids is None or self.bid_known_to is None else self.bid_known_to
+
+    @property
+    def ask_horizon(self) -> float:
+        """Asks at this price and below are verified; infinity when the snapshot showed the side to its end."""
+        return np.inf if self._known_asks is None or self.ask_known_to is None else self.ask_known_to
+
+    @property
+    def verified_share(self) -> float:
+        """How much of what the snapshot verified the market has left over, on the poorer side of the settled book.
+
+        Zero: the best level is beyond the horizon, and a thin book may only look thin. One where nothing was cut off.
+        """
+        share = 1.0
+        if self._known_bids and self.bid_known_to is not None:
             bids = self._bids.price
-            if bids.size - int(bids.searchsorted(self.bid_known_to)) <= self._least_bids:
-                return True
-        if self._least_asks is not None and self.ask_known_to is not None:
-            return int(self._asks.price.searchsorted(self.ask_known_to, side="right")) <= self._least_asks
-        return False
+            share = (bids.size - int(bids.searchsorted(self.bid_known_to))) / self._known_bids
+        if self._known_asks and self.ask_known_to is not None:
+            left = int(self._asks.price.searchsorted(self.ask_known_to, side="right"))
+            share = min(share, left / self._known_asks)
+        return share
+
+    @property
+    def whole(self) -> bool:
+        """Whether the snapshot showed both sides to their ends."""
+        return self._known_bids is None and self._known_asks is None
+
+    def copy(self) -> Book:
+        """The settled book as it stands now: what is applied to one of the two does not show in the other."""
+        other = Book(self._decoder)
+        for mine, its in ((self._bids, other._bids), (self._asks, other._asks)):
+            its.load(mine.price, mine.quantity)
+        other.update_id = self.update_id
+        other.event_time_ms, other.receive_time_ns = self.event_time_ms, self.receive_time_ns
+        other.bid_known_to, other.ask_known_to = self.bid_known_to, self.ask_known_to
+        other._known_bids, other._known_asks = self._known_bids, self._known_asks
+        other.inexact = self.inexact
+        return other
+
+    def extend(self, older: Book) -> int:
+        """Take from ``older``, settled and as of the same update, what lies beyond this book's horizon.
+
+        Both horizons reach from the best level down, so what one of them verified the two together verify. Returns
+        the number of levels taken.
+        """
+        taken = 0
+        if self.bid_horizon > -np.inf:
+            cut = int(older._bids.price.searchsorted(self.bid_horizon))
+            taken += cut
+            mine, its = self._bids, older._bids
+            mine.load(
+                np.concatenate([its.price[:cut], mine.price]), np.concatenate([its.quantity[:cut], mine.quantity])
+            )
+            if older.bid_horizon < self.bid_horizon:
+                self.bid_known_to = older.bid_known_to if older._known_bids is not None else float(mine.price[0])
+                self._known_bids = older._known_bids and mine.price.size - int(
+                    mine.price.searchsorted(older.bid_horizon)
+                )
+        if self.ask_horizon < np.inf:
+            cut = int(older._asks.price.searchsorted(self.ask_horizon, side="right"))
+            taken += older._asks.price.size - cut
+            mine, its = self._asks, older._asks
+            mine.load(
+                np.concatenate([mine.price, its.price[cut:]]), np.concatenate([mine.quantity, its.quantity[cut:]])
+            )
+            if older.ask_horizon > self.ask_horizon:
+                self.ask_known_to = older.ask_known_to if older._known_asks is not None else float(mine.price[-1])
+                self._known_asks = older._known_asks and int(mine.price.searchsorted(older.ask_horizon, side="right"))
+        return taken
 
     def take_changes(self) -> BookChanges:
         """The changes since the last call (or load) of the settled book."""

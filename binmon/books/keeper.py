@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from binmon.books.audit import Mismatch, describe
 from binmon.books.book import Book
+from binmon.books.depths import DepthBudget
+from binmon.books.feeds import FeedDesk, FeedOutlets
+from binmon.books.kept import KeptBook
+from binmon.books.shadow import Renewal
 from binmon.books.stalls import Stall, StallWatch
 from binmon.books.sync import (
     ApplyUpdate,
@@ -22,27 +28,34 @@ from binmon.books.sync import (
     StateChanged,
     SyncState,
 )
-from binmon.books.touch import Best, Touch
+from binmon.books.touch import Touch
+from binmon.books.upkeep import EDGE_SHARE, Purpose, Upkeep, UpkeepOutlets
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
-from binmon.levels import NO_CHANGES
 from binmon.messages import (
     BookEvent,
     BookEventKind,
     BookSnapshot,
+    DepthSnapshot,
+    Evidence,
     FrameChunk,
     Priority,
+    RotateFeeds,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotWanted,
     StreamDown,
     StreamUp,
+    SymbolsChanged,
     TopOfBook,
 )
+from binmon.net.rotation import FeedRotated, RotationWindow
+from binmon.telemetry.histogram import DelayHistogram
 from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ShutdownNotice, Venue
 
 log = structlog.get_logger("binmon.books")
 
+_WINDOW = RotationWindow(3 * 3600.0, 5 * 3600.0)
 _TICK_S = 0.1
 _STALL_CHECK_S = 1.0
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
@@ -56,45 +69,30 @@ class KeeperSettings:
     depth: int
     record_depth: int
     top_interval_ms: int
+    weight_per_minute: int = 6000
+    redundancy: int = 1
+    audit_interval_s: float = 300.0
+    rotate_window: RotationWindow = _WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperOutlets:
-    """Where the keeper's messages go."""
+    """Where the keeper's messages go, and how it has its sockets."""
 
     initial_snapshots: Channel[SnapshotWanted]
     resync_snapshots: Channel[SnapshotWanted]
+    upkeep_snapshots: Channel[SnapshotWanted]
     probes: Channel[SnapshotWanted]
-    recorder: Channel[BookSnapshot | BookEvent]
+    recorder: Channel[BookSnapshot | BookEvent | Evidence]
     tops: Channel[TopOfBook]
-    reconnect: Callable[[str, str], None]  # connection, reason
-
-
-class _Kept:
-    """One symbol: its machine, its book, and what has been done with it."""
-
-    __slots__ = (
-        "asked", "book", "last_row_id", "next_request", "next_top_s", "probe", "refused", "stream", "symbol", "sync", "top", "touch", "updates",
-    )  # fmt: skip
-
-    def __init__(self, symbol: str, stream: str, sync: BookSync, book: Book) -> None:
-        self.symbol, self.stream, self.sync, self.book = symbol, stream, sync, book
-        self.updates = 0  # applied since the last row
-        self.last_row_id: int | None = None
-        self.refused = False
-        self.next_top_s = 0.0
-        self.top: tuple[float | None, ...] = ()
-        self.touch: Touch | None = None  # only where every change of the top is published
-        self.probe = 0  # token of the stall probe under way
-        self.asked = 0  # token of the snapshot under way
-        self.next_request: tuple[int, bool] | None = None  # token and initial of the one to ask for after it
+    feeds: FeedOutlets
 
 
 class BookKeeper(Worker):
     """Keeps the books of one venue's symbols.
 
-    ``symbols`` maps each to the number of its last recorded epoch (0 for none). ``inbox`` takes FrameChunk,
-    StreamUp, StreamDown, SnapshotArrived and SnapshotFailed.
+    ``symbols`` maps each to the number of its last recorded epoch (0 for none). ``inbox`` takes FrameChunk, StreamUp,
+    StreamDown, SnapshotArrived, SnapshotFailed, SymbolsChanged and RotateFeeds.
     """
 
     def __init__(
@@ -110,26 +108,45 @@ class BookKeeper(Worker):
         self._venue, self._inbox, self._outlets, self._settings = venue, inbox, outlets, settings
         self._decoder = venue.decoder()
         self._stalls = StallWatch()
-        self._kept = {
-            symbol: _Kept(symbol, venue.depth_stream(symbol), BookSync(last_epoch=epoch), Book(self._decoder))
-            for symbol, epoch in symbols.items()
-        }
-        if settings.top_interval_ms == 0:
-            for kept in self._kept.values():
-                kept.touch = Touch(self._decoder)
-        self._by_stream = {kept.stream: kept for kept in self._kept.values()}
+        self._budget = DepthBudget(settings.depth, settings.weight_per_minute, venue.snapshot_weight)
+        self._desk = FeedDesk(
+            venue.name,
+            outlets.feeds,
+            self._on_rotated,
+            window=settings.rotate_window,
+            redundancy=settings.redundancy,
+            most_streams=venue.streams_per_connection,
+        )
+        # tokens of requests that no machine of a book made are negative
+        self._tokens = itertools.count(-1, -1)
+        self._upkeep = Upkeep(
+            venue.name,
+            self._decoder,
+            self._budget,
+            UpkeepOutlets(self._ask_for_upkeep, self._settled, self._on_audited, self._on_renewed, self._keep_evidence),
+            interval_s=settings.audit_interval_s,
+            new_token=lambda: next(self._tokens),
+        )
+        self._kept: dict[str, KeptBook] = {}
+        self._by_stream: dict[str, KeptBook] = {}
         self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
-        self._probe_token = 0
-        self._dropped_rows: dict[str, int] = {}
+        self._unreported_drops: set[str] = set()
         self._next_stall_check_s = 0.0
         self._malformed: dict[str, int] = {}
         self._started = False
+        self.lag = DelayHistogram()  # frame received -> its updates are in the books
+        self._gaps = self._resyncs = 0
+        self._former_epochs: dict[str, int] = {}  # of symbols that were let go: their epochs go on when they return
+        for symbol, epoch in symbols.items():
+            self._add(symbol, epoch, time.monotonic())
 
     # The thread ---------------------------------------------------------------------------------------------------
 
     def run(self, stop: threading.Event) -> None:
         if self._started:
             self._start_afresh()
+        else:
+            self._desk.carry(list(self._by_stream))
         self._started = True
         next_tick_s = 0.0
         # After a stop the streams are gone already: what they left behind is worked off before this ends.
@@ -151,41 +168,45 @@ class BookKeeper(Worker):
             case SnapshotArrived():
                 self._on_snapshot(message, now_s)
             case SnapshotFailed():
-                kept = self._kept.get(message.symbol)
-                if kept is not None and message.token == kept.probe:
-                    kept.probe = 0
-                    self._stalls.on_failure(kept.stream, message.retry_after_s, now_s)
-                elif kept is not None:
-                    kept.sync.on_snapshot_failed(message.token, message.retry_after_s, now_s)
-                    self._carry_out(kept, now_s)
-                    self._answered(kept, message.token)
+                self._on_snapshot_failed(message, now_s)
             case StreamUp():
                 for kept in self._of(message.streams):
                     kept.sync.on_feed_up(message.connection, now_s)
                     self._stalls.cadence.expect(kept.stream, now_s)
+                self._desk.on_up(message.connection, now_s)
             case StreamDown():
                 self._on_down(message, now_s)
+            case SymbolsChanged():
+                self._on_symbols_changed(message, now_s)
+            case RotateFeeds():
+                self._desk.rotate(message.reason, message.connection)
             case _:
                 raise TypeError(f"{self.name} cannot handle {type(message).__name__}")
 
     def tick(self, now_s: float) -> None:
-        """What is due by time alone: quiet symbols, delayed requests, tops, stalls."""
+        """What is due by time alone: quiet symbols, delayed requests, tops, stalls, sockets, audits."""
         interval_s = self._settings.top_interval_ms / 1000
+        in_step = True
         for kept in self._kept.values():
-            state = kept.sync.state
-            if state is SyncState.SYNCED:
+            if kept.sync.state is SyncState.SYNCED:
                 if interval_s and now_s >= kept.next_top_s:
                     due_s = kept.next_top_s + interval_s
                     kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
                     self._publish_top(kept, now_s)
-            elif state is SyncState.WAITING_FOR_EVENTS:
-                kept.sync.tick(now_s)
+            else:
+                in_step = False
+            kept.sync.tick(now_s)
             if kept.sync.effects:
                 self._carry_out(kept, now_s)
         while self._due and self._due[0][0] <= now_s:
             _, token, symbol, initial = heapq.heappop(self._due)
-            if self._kept[symbol].sync.wants(token):
+            kept_or_none = self._kept.get(symbol)
+            if kept_or_none is not None and kept_or_none.sync.wants(token):
                 self._request(token, symbol, initial=initial)
+        self._desk.tick(now_s, time.time())
+        self._upkeep.tick(now_s)
+        if in_step:
+            self._upkeep.deepen(now_s)
         if now_s >= self._next_stall_check_s:
             self._next_stall_check_s = now_s + _STALL_CHECK_S
             if not len(self._inbox):  # behind a backlog every stream looks silent
@@ -196,21 +217,27 @@ class BookKeeper(Worker):
 
     def _on_chunk(self, chunk: FrameChunk, now_s: float) -> None:
         decode, books, seen = self._decoder.update, self._kept, self._stalls.cadence.seen
-        received_ns = chunk.received_ns
+        received_ns, feed = chunk.received_ns, chunk.connection
         every = self._settings.snapshot_every
+        desk = self._desk if self._desk.watching else None
         for frame in chunk.frames:
             update = decode(frame)
             if update is None:
-                self._on_other(frame, chunk.connection)
+                self._on_other(frame, feed)
                 continue
             kept = books.get(update.symbol)
             if kept is None:
                 continue  # a symbol that was removed: its stream may run on for a moment
             seen(kept.stream, now_s)
+            if desk is not None:
+                desk.on_event(feed, kept.stream, update.last_update_id, chunk.received_mono_ns)
             sync = kept.sync
-            if sync.on_update(update, received_ns, now_s):
+            if sync.on_update(update, received_ns, now_s, feed):
                 crowded = kept.book.apply(update, received_ns)
                 kept.updates += 1
+                if kept.followers:
+                    for follower in kept.followers:
+                        follower.add(update)
                 if kept.updates >= every:
                     self._emit_row(kept, now_s)
                 elif crowded:
@@ -219,6 +246,7 @@ class BookKeeper(Worker):
                     self._publish_change(kept, kept.touch, update, now_s)
             if sync.effects:
                 self._carry_out(kept, now_s)
+        self.lag.observe_ns(time.monotonic_ns() - chunk.received_mono_ns)
         self.progress()
 
     def _on_other(self, frame: bytes, connection: str) -> None:
@@ -233,7 +261,7 @@ class BookKeeper(Worker):
                 )
             return
         if isinstance(other, ShutdownNotice):
-            self._outlets.reconnect(connection, "serverShutdown")
+            self._desk.rotate("serverShutdown", connection)
         elif isinstance(other, ControlReply) and other.error is not None:
             log.error(
                 "stream.refused",
@@ -246,19 +274,60 @@ class BookKeeper(Worker):
     def _on_down(self, message: StreamDown, now_s: float) -> None:
         for kept in self._of(message.streams):
             was_synced = kept.sync.state is SyncState.SYNCED
-            kept.sync.on_feed_down(message.connection, message.reason)
-            self._stalls.cadence.pause(kept.stream)
+            kept.sync.on_feed_down(message.connection, message.reason, now_s)
+            if not kept.sync.feeds:
+                self._stalls.cadence.pause(kept.stream)
             if was_synced and kept.sync.state is not SyncState.SYNCED:
                 self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._carry_out(kept, now_s)
+        self._desk.on_down(message.connection, now_s)
+
+    def _on_rotated(self, rotated: FeedRotated) -> None:
+        detail = f"{rotated.predecessor} -> {rotated.successor}: {rotated.reason}, overlap {rotated.overlap_ms:.0f} ms"
+        for kept in self._of(rotated.streams):
+            self._record_event(kept, BookEventKind.ROTATION, kept.sync.update_id, kept.sync.update_id, detail)
+
+    # Symbols ------------------------------------------------------------------------------------------------------
+
+    def _add(self, symbol: str, last_epoch: int, now_s: float) -> None:
+        kept = KeptBook(symbol, self._venue.depth_stream(symbol), BookSync(last_epoch=last_epoch), Book(self._decoder))
+        if self._settings.top_interval_ms == 0:
+            kept.touch = Touch(self._decoder)
+        # replaced, not changed: other threads look at it
+        self._kept = {**self._kept, symbol: kept} if self._started else self._with(symbol, kept)
+        self._by_stream[kept.stream] = kept
+        self._upkeep.add(kept, now_s)
+
+    def _with(self, symbol: str, kept: KeptBook) -> dict[str, KeptBook]:
+        """Before the start nobody looks: a market of symbols is not copied for each of them."""
+        self._kept[symbol] = kept
+        return self._kept
+
+    def _on_symbols_changed(self, message: SymbolsChanged, now_s: float) -> None:
+        for symbol, epoch in message.listed:
+            if symbol not in self._kept:
+                self._add(symbol, max(epoch, self._former_epochs.get(symbol, 0)), now_s)
+        for symbol in message.delisted:
+            kept = self._kept.get(symbol)
+            if kept is None:
+                continue
+            self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
+            self._former_epochs[symbol] = kept.sync.epoch
+            self._upkeep.remove(symbol)
+            self._kept = {name: one for name, one in self._kept.items() if name != symbol}
+            del self._by_stream[kept.stream]
+            self._stalls.cadence.forget(kept.stream)
+            self._desk.forget(kept.stream)
+        self._desk.carry(list(self._by_stream))
 
     # Effects ------------------------------------------------------------------------------------------------------
-
-    def _carry_out(self, kept: _Kept, now_s: float) -> None:
+    def _carry_out(self, kept: KeptBook, now_s: float) -> None:
         effects = kept.sync.effects
         while effects:
             match effects.popleft():
                 case StateChanged(before, after, reason, update_id):
+                    if after is not SyncState.SYNCED:
+                        self._upkeep.abandon(kept)
                     log.info(
                         "book.state",
                         venue=self._venue.name,
@@ -274,11 +343,12 @@ class BookKeeper(Worker):
                     else:
                         heapq.heappush(self._due, (not_before_s, token, kept.symbol, initial))
                 case LoadSnapshot(snapshot, epoch, before_update_id, reason):
-                    kept.book.load(snapshot, self._settings.depth)
+                    kept.book.load(snapshot, kept.limit)
                     if kept.touch is not None:
                         kept.touch.load(snapshot)
                     kept.updates, kept.last_row_id = 0, None
                     kept.refused = False
+                    self._resyncs += 1
                     self._record_event(
                         kept,
                         BookEventKind.RESYNC,
@@ -287,15 +357,9 @@ class BookKeeper(Worker):
                         f"epoch {epoch}: {reason}",
                     )
                 case ApplyUpdate(update, receive_time_ns):
-                    crowded = kept.book.apply(update, receive_time_ns)
-                    kept.updates += 1
-                    if kept.updates >= self._settings.snapshot_every:
-                        self._emit_row(kept, now_s)
-                    elif crowded:
-                        self._settled(kept, now_s)
-                    if kept.touch is not None:
-                        self._apply_to_touch(kept, kept.touch, update, now_s)
+                    self._apply_late(kept, update, receive_time_ns, now_s)
                 case GapFound(expected, first_update_id, last_update_id):
+                    self._gaps += 1
                     log.warning(
                         "book.gap",
                         venue=self._venue.name,
@@ -306,6 +370,19 @@ class BookKeeper(Worker):
                     )
                     self._record_event(kept, BookEventKind.GAP, expected - 1, first_update_id, f"expected {expected}")
 
+    def _apply_late(self, kept: KeptBook, update: DepthUpdate, receive_time_ns: int, now_s: float) -> None:
+        """An update that had to wait for a snapshot, or for what came before it."""
+        crowded = kept.book.apply(update, receive_time_ns)
+        kept.updates += 1
+        for follower in kept.followers:
+            follower.add(update)
+        if kept.updates >= self._settings.snapshot_every:
+            self._emit_row(kept, now_s)
+        elif crowded:
+            self._settled(kept, now_s)
+        if kept.touch is not None:
+            self._apply_to_touch(kept, kept.touch, update, now_s)
+
     def _request(self, token: int, symbol: str, *, initial: bool) -> None:
         """Ask the fetcher, for one snapshot a symbol at a time: a feed that flaps must not queue up dead requests."""
         kept = self._kept[symbol]
@@ -313,10 +390,13 @@ class BookKeeper(Worker):
             kept.next_request = (token, initial)
             return
         kept.asked = token
+        # when many are out of step they come back shallow first; a lone one comes back whole
+        out_of_step = sum(one.sync.state is not SyncState.SYNCED for one in self._kept.values())
+        kept.limit = self._budget.for_books(max(1, out_of_step))
         wanted = SnapshotWanted(
             self._venue.name,
             symbol,
-            self._settings.depth,
+            kept.limit,
             Priority.INITIAL_SYNC if initial else Priority.RESYNC,
             token,
         )
@@ -325,7 +405,7 @@ class BookKeeper(Worker):
 
     def _on_snapshot(self, message: SnapshotArrived, now_s: float) -> None:
         kept = self._kept.get(message.snapshot.symbol)
-        if kept is None:
+        if kept is None or self._upkeep.on_answer(message.token, message.snapshot, now_s):
             return
         if message.token == kept.probe:
             kept.probe = 0
@@ -335,7 +415,19 @@ class BookKeeper(Worker):
         self._carry_out(kept, now_s)
         self._answered(kept, message.token)
 
-    def _answered(self, kept: _Kept, token: int) -> None:
+    def _on_snapshot_failed(self, message: SnapshotFailed, now_s: float) -> None:
+        kept = self._kept.get(message.symbol)
+        if kept is None or self._upkeep.on_failure(message.token, message.retry_after_s, now_s):
+            return
+        if message.token == kept.probe:
+            kept.probe = 0
+            self._stalls.on_failure(kept.stream, message.retry_after_s, now_s)
+            return
+        kept.sync.on_snapshot_failed(message.token, message.retry_after_s, now_s)
+        self._carry_out(kept, now_s)
+        self._answered(kept, message.token)
+
+    def _answered(self, kept: KeptBook, token: int) -> None:
         """A request is done: ask for what was wanted meanwhile, if it still is."""
         if token == kept.asked:
             kept.asked = 0
@@ -345,76 +437,122 @@ class BookKeeper(Worker):
             if kept.sync.wants(next_token):
                 self._request(next_token, kept.symbol, initial=initial)
 
+    # Upkeep -------------------------------------------------------------------------------------------------------
+
+    def _ask_for_upkeep(self, wanted: SnapshotWanted) -> None:
+        lowest = wanted.priority is Priority.AUDIT
+        channel = self._outlets.upkeep_snapshots if lowest else self._outlets.initial_snapshots
+        channel.put(wanted, 1.0)
+
+    def _on_audited(
+        self,
+        kept: KeptBook,
+        update_id: int,
+        levels: int,
+        excepted: int,
+        mismatches: tuple[Mismatch, ...],
+        now_s: float,
+    ) -> None:
+        wrong = len(mismatches)
+        told = f"{levels} levels, {excepted} excepted, {wrong} wrong" + (": " + describe(mismatches) if wrong else "")
+        self._record_event(kept, BookEventKind.AUDIT, update_id, update_id, told)
+        (log.error if wrong else log.info)(
+            "book.audit",
+            venue=self._venue.name,
+            symbol=kept.symbol,
+            update_id=update_id,
+            levels=levels,
+            mismatches=wrong,
+            excepted=excepted,
+            **({"found": describe(mismatches)} if wrong else {}),
+        )
+        if wrong:
+            kept.sync.invalidate("failed audit", now_s)
+            self._carry_out(kept, now_s)
+
+    def _on_renewed(self, kept: KeptBook, renewal: Renewal, purpose: Purpose) -> None:
+        before_id, epoch = kept.book.update_id, kept.sync.renew()
+        kept.book = renewal.book
+        if kept.touch is not None:
+            (bid_price, bid_quantity), (ask_price, ask_quantity) = renewal.book.bids(), renewal.book.asks()
+            kept.touch.load(
+                DepthSnapshot(
+                    self._venue.name, kept.symbol, before_id, bid_price, bid_quantity, ask_price, ask_quantity
+                )
+            )
+        kept.last_row_id = None
+        # other comparisons under way have the book that was replaced as their base: it is as right as it was
+        wrong = len(renewal.mismatches)
+        told = f"{renewal.added} levels more, {wrong} of {renewal.levels} differed"
+        self._record_event(
+            kept,
+            BookEventKind.RESYNC,
+            before_id,
+            before_id,
+            f"epoch {epoch}: beside the live book ({purpose.value}): {told}",
+        )
+        (log.error if wrong else log.info)(
+            "book.renewed",
+            venue=self._venue.name,
+            symbol=kept.symbol,
+            reason=purpose.value,
+            update_id=before_id,
+            levels=renewal.levels,
+            mismatches=wrong,
+            added=renewal.added,
+            bid_known_to=renewal.book.bid_known_to,
+            ask_known_to=renewal.book.ask_known_to,
+            **({"found": describe(renewal.mismatches)} if wrong else {}),
+        )
+
+    def _keep_evidence(self, evidence: Evidence) -> None:
+        if not self._outlets.recorder.offer(evidence):
+            log.error("recorder.failed", path="evidence", error="no room in the queue for the evidence of a wrong book")
+
     # Output -------------------------------------------------------------------------------------------------------
 
-    def _settled(self, kept: _Kept, now_s: float) -> bool:
+    def _settled(self, kept: KeptBook, now_s: float) -> bool:
         """Merge what waits; False when that showed the book to be wrong, which then is on its way to a resync."""
+        if kept.sync.state is not SyncState.SYNCED:
+            return False
+        book = kept.book
         try:
-            kept.book.settle()
+            book.settle()
         except MalformedFrame as error:
             kept.sync.invalidate(f"unreadable levels: {error}", now_s)
             return False
-        if kept.book.crossed:
+        if book.crossed:
             kept.sync.invalidate("crossed book", now_s)
             return False
-        if kept.book.near_the_edge:
-            kept.sync.invalidate("the market left the range of the snapshot", now_s)
-            return False
-        if kept.book.inexact is not None and not kept.refused:
+        share = book.verified_share
+        if share < EDGE_SHARE:
+            if share <= 0.0:
+                kept.sync.invalidate("the market left the range of the snapshot", now_s)
+                return False
+            self._upkeep.near_the_edge(kept, now_s)
+        if book.inexact is not None and not kept.refused:
             kept.refused = True
             log.error(
                 "book.refused",
                 venue=self._venue.name,
                 symbol=kept.symbol,
-                value=kept.book.inexact,
+                value=book.inexact,
                 reason="more than 15 significant digits: a double would round it, so this book is not recorded",
             )
         return True
 
-    def _emit_row(self, kept: _Kept, now_s: float) -> None:
-        if kept.sync.state is not SyncState.SYNCED or not self._settled(kept, now_s):
+    def _emit_row(self, kept: KeptBook, now_s: float) -> None:
+        if not self._settled(kept, now_s):
             return
-        updates, kept.updates = kept.updates, 0
-        book, depth = kept.book, self._settings.record_depth
-        changes = book.take_changes()
-        if kept.refused:
-            return
-        (bid_price, bid_quantity), (ask_price, ask_quantity) = book.bids(), book.asks()
-        since, kept.last_row_id = kept.last_row_id, book.update_id
-        bid_changes, ask_changes = changes.bids, changes.asks
-        if depth:
-            # levels enter the recorded part when others leave it, which no change of theirs shows
-            since, bid_changes, ask_changes = None, NO_CHANGES, NO_CHANGES
-            bid_price, bid_quantity = bid_price[:depth], bid_quantity[:depth]
-            ask_price, ask_quantity = ask_price[:depth], ask_quantity[:depth]
-        row = BookSnapshot(
-            self._venue.name,
-            kept.symbol,
-            book.event_time_ms,
-            book.receive_time_ns,
-            book.update_id,
-            updates,
-            kept.sync.epoch,
-            book.bid_known_to,
-            book.ask_known_to,
-            bid_price,
-            bid_quantity,
-            ask_price,
-            ask_quantity,
-            since,
-            bid_changes,
-            ask_changes,
-        )
-        if not self._outlets.recorder.offer(row):
-            self._dropped_rows[kept.symbol] = self._dropped_rows.get(kept.symbol, 0) + 1
+        row = kept.row(self._venue.name, self._settings.record_depth)
+        if row is not None and not self._outlets.recorder.offer(row):
+            self._count_drop(kept)
 
-    def _publish_top(self, kept: _Kept, now_s: float) -> None:
-        book = kept.book
-        if kept.sync.state is not SyncState.SYNCED or not self._settled(kept, now_s):
-            return
-        self._offer_top(kept, book.best())
+    def _publish_top(self, kept: KeptBook, now_s: float) -> None:
+        if self._settled(kept, now_s):
+            self._outlets.tops.offer(kept.top_of_book(self._venue.name, kept.book.best(), time.time_ns()))
 
-    def _publish_change(self, kept: _Kept, touch: Touch, update: DepthUpdate, now_s: float) -> None:
+    def _publish_change(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> None:
         """Publish the top when ``update`` changed it; the book itself is not merged for that."""
         if not self._apply_to_touch(kept, touch, update, now_s):
             return
@@ -422,9 +560,9 @@ class BookKeeper(Worker):
             kept.sync.invalidate("crossed book", now_s)
         elif touch.best != kept.top:
             kept.top = touch.best
-            self._offer_top(kept, touch.best)
+            self._outlets.tops.offer(kept.top_of_book(self._venue.name, touch.best, time.time_ns()))
 
-    def _apply_to_touch(self, kept: _Kept, touch: Touch, update: DepthUpdate, now_s: float) -> bool:
+    def _apply_to_touch(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> bool:
         """False when the book is on its way to a resync: the update was unreadable, or a row showed it wrong."""
         if kept.sync.state is not SyncState.SYNCED:
             return False
@@ -435,32 +573,24 @@ class BookKeeper(Worker):
             return False
         return True
 
-    def _offer_top(self, kept: _Kept, top: Best) -> None:
-        book = kept.book
-        age_ms = (time.time_ns() - book.receive_time_ns) / 1e6 if book.receive_time_ns else 0.0
-        self._outlets.tops.offer(
-            TopOfBook(
-                self._venue.name,
-                kept.symbol,
-                *top,
-                book.update_id,
-                book.event_time_ms,
-                book.receive_time_ns,
-                age_ms,
-            )
-        )
-
     def _record_event(
-        self, kept: _Kept, kind: BookEventKind, from_update_id: int | None, to_update_id: int | None, detail: str
+        self, kept: KeptBook, kind: BookEventKind, from_update_id: int | None, to_update_id: int | None, detail: str
     ) -> None:
         event = BookEvent(time.time_ns(), self._venue.name, kept.symbol, kind, from_update_id, to_update_id, detail)
         if not self._outlets.recorder.offer(event):
-            self._dropped_rows[kept.symbol] = self._dropped_rows.get(kept.symbol, 0) + 1
+            self._count_drop(kept)
+
+    def _count_drop(self, kept: KeptBook) -> None:
+        kept.dropped_rows += 1
+        self._unreported_drops.add(kept.symbol)
 
     def _report_dropped(self) -> None:
-        for symbol, count in self._dropped_rows.items():
-            log.warning("book.snapshot_dropped", venue=self._venue.name, symbol=symbol, count=count)
-        self._dropped_rows.clear()
+        for symbol in self._unreported_drops:
+            kept = self._kept.get(symbol)
+            if kept is not None:
+                log.warning("book.snapshot_dropped", venue=self._venue.name, symbol=symbol, count=kept.dropped_rows)
+                kept.dropped_rows = 0
+        self._unreported_drops.clear()
 
     # Stalls -------------------------------------------------------------------------------------------------------
 
@@ -468,8 +598,7 @@ class BookKeeper(Worker):
         findings = self._stalls.check(now_s, self._synced_id)
         for stream in findings.probes:
             kept = self._by_stream[stream]
-            self._probe_token -= 1
-            kept.probe = self._probe_token
+            kept.probe = next(self._tokens)
             wanted = SnapshotWanted(self._venue.name, kept.symbol, _PROBE_LIMIT, Priority.RESYNC, kept.probe)
             self._outlets.probes.put(wanted, 1.0)
         by_feed: dict[str, list[Stall]] = {}
@@ -486,7 +615,7 @@ class BookKeeper(Worker):
                 streams=[stall.stream for stall in stalls],
                 reason=stalls[0].reason,
             )
-            self._outlets.reconnect(feed, f"stalled: {stalls[0].reason}")
+            self._outlets.feeds.reconnect(feed, f"stalled: {stalls[0].reason}")
 
     def _synced_id(self, stream: str) -> int | None:
         sync = self._by_stream[stream].sync
@@ -494,7 +623,7 @@ class BookKeeper(Worker):
 
     # Odds and ends ------------------------------------------------------------------------------------------------
 
-    def _of(self, streams: tuple[str, ...]) -> list[_Kept]:
+    def _of(self, streams: tuple[str, ...]) -> list[KeptBook]:
         return [self._by_stream[name] for name in streams if name in self._by_stream]
 
     def _start_afresh(self) -> None:
@@ -504,12 +633,29 @@ class BookKeeper(Worker):
         for kept in self._kept.values():
             kept.probe = 0
             kept.sync.effects.clear()
+            self._upkeep.abandon(kept)
             for feed in kept.sync.feeds:
-                kept.sync.on_feed_down(feed, "keeper restarted")
+                kept.sync.on_feed_down(feed, "keeper restarted", now_s)
                 kept.sync.on_feed_up(feed, now_s)
             self._carry_out(kept, now_s)
 
+    # What others may know; single reads, safe from any thread -----------------------------------------------------
+
     @property
     def states(self) -> dict[str, SyncState]:
-        """The state of each symbol's book, for status lines; a snapshot of single stores, safe from any thread."""
+        """The state of each symbol's book."""
         return {symbol: kept.sync.state for symbol, kept in self._kept.items()}
+
+    def connections(self) -> Mapping[str, str]:
+        """The state of each socket."""
+        return self._desk.states()
+
+    def counters(self) -> Mapping[str, int]:
+        """What has happened since the start."""
+        return {
+            "gaps": self._gaps,
+            "resyncs": self._resyncs,
+            "rotations": self._desk.rotations,
+            "duplicates": sum(kept.sync.duplicates for kept in self._kept.values()),
+            **self._upkeep.counters(),
+        }

@@ -8,7 +8,9 @@ done in ``effects``, in order. The comparison rules, exactly:
 * an event with ``first_update_id > book id + 1`` is a gap: the book is worthless, start again;
 * anything else is applied, and the book id becomes its ``last_update_id``.
 
-Several feeds may deliver the same symbol: what one has delivered is old news from the other.
+Several feeds may deliver the same symbol: what one has delivered is old news from the other. While several do, an
+event beyond the book is held back, as a slower feed may still bring what is missing; it is a gap once every feed has
+gone past it, or none has filled it for ``FILL_WITHIN_S``.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ QUIET_AFTER_S = 3.0  # a symbol this long without an event gets its snapshot all
 RESET_AFTER_MS = 2_000
 # Right after a snapshot there is no event to compare with, and events older than it are normal for a moment.
 RESET_AFTER_SNAPSHOT_MS = 10_000
+FILL_WITHIN_S = 2.0
 _SETTLED_AFTER_UPDATES = 100  # a book that took this many updates has earned a quick resync again
 
 
@@ -102,7 +105,7 @@ class BookSync:
     """See the module. ``epoch`` is the number of the last synchronisation; give the last known one at start."""
 
     __slots__ = (
-        "_applied", "_backoff", "_buffer", "_event_time_ms", "_feeds", "_feeds_since_s", "_first_old_ms", "_reason",
+        "_ahead", "_ahead_since_s", "_applied", "_backoff", "_buffer", "_event_time_ms", "_feeds", "_feeds_since_s", "_first_old_ms", "_reason",
         "_token", "dropped", "duplicates", "effects", "epoch", "gaps", "stale_snapshots", "state", "update_id",
     )  # fmt: skip
 
@@ -115,6 +118,9 @@ class BookSync:
         self._feeds: set[str] = set()
         self._feeds_since_s = 0.0
         self._buffer: deque[tuple[DepthUpdate, int]] = deque()
+        # beyond a hole that another feed may fill: (first id, update, receive time, feed), by first id
+        self._ahead: list[tuple[int, DepthUpdate, int, str]] = []
+        self._ahead_since_s = 0.0
         self._event_time_ms = self._first_old_ms = 0
         self._token = 0
         self._reason = "initial"
@@ -134,17 +140,19 @@ class BookSync:
             self._feeds_since_s = now_s
         self._feeds.add(feed)
 
-    def on_feed_down(self, feed: str, reason: str) -> None:
+    def on_feed_down(self, feed: str, reason: str, now_s: float) -> None:
         """A connection ended. The venue replays nothing, so without another feed the book must be rebuilt."""
         self._feeds.discard(feed)
+        if self._ahead and self._feeds:
+            self._look_ahead(now_s)  # perhaps it was the one that might have filled the hole
         if not self._feeds and self.state is not SyncState.WAITING_FOR_EVENTS:
             self._abandon(reason)
             self._move_to(SyncState.WAITING_FOR_EVENTS, reason)
 
     # Events -------------------------------------------------------------------------------------------------------
 
-    def on_update(self, update: DepthUpdate, receive_time_ns: int, now_s: float) -> bool:
-        """Take in an event; True when the caller must apply it to the book now. Look at ``effects`` afterwards."""
+    def on_update(self, update: DepthUpdate, receive_time_ns: int, now_s: float, feed: str = "") -> bool:
+        """Take in an event; True when the caller must apply it to the book now, before it looks at ``effects``."""
         if self.state is SyncState.SYNCED:
             book_id = self.update_id
             assert book_id is not None
@@ -161,8 +169,13 @@ class BookSync:
                 self._applied += 1
                 if self._applied == _SETTLED_AFTER_UPDATES:
                     self._backoff.reset()
+                if self._ahead:
+                    self._look_ahead(now_s)
                 return True
-            self._on_gap(update, receive_time_ns, now_s)
+            if not self._ahead:
+                self._ahead_since_s = now_s
+            self._ahead.append((update.first_update_id, update, receive_time_ns, feed))
+            self._look_ahead(now_s)
             return False
         self._keep(update, receive_time_ns)
         if self.state is SyncState.WAITING_FOR_EVENTS:
@@ -171,7 +184,9 @@ class BookSync:
         return False
 
     def tick(self, now_s: float) -> None:
-        """Time passed: a symbol too quiet to send an event asks for its snapshot after a few seconds."""
+        """Time passed: holes stay unfilled; a symbol too quiet to send an event asks for its snapshot all the same."""
+        if self._ahead:
+            self._look_ahead(now_s)
         if self.state is SyncState.WAITING_FOR_EVENTS and self._feeds and now_s - self._feeds_since_s >= QUIET_AFTER_S:
             self._move_to(SyncState.WAITING_FOR_SNAPSHOT, "quiet symbol")
             self._fetch(now_s)
@@ -214,14 +229,55 @@ class BookSync:
             self._move_to(SyncState.WAITING_FOR_SNAPSHOT, reason)
             self._fetch(now_s + self._resync_delay_s())
 
+    def renew(self) -> int:
+        """The caller replaces the book, as of the same update id, by one made beside it: the number of the new epoch."""
+        if self.state is not SyncState.SYNCED:
+            raise RuntimeError(f"a book in {self.state.name} cannot be renewed")
+        self.epoch += 1
+        return self.epoch
+
     # Inside -------------------------------------------------------------------------------------------------------
 
-    def _on_gap(self, update: DepthUpdate, receive_time_ns: int, now_s: float) -> None:
+    def _look_ahead(self, now_s: float) -> None:
+        """Apply what was held back and now fits; decide whether the hole in front of the rest is a gap."""
+        held = self._ahead
+        held.sort(key=lambda entry: entry[0])
+        assert self.update_id is not None
+        fits = 0
+        for first_update_id, update, receive_time_ns, _ in held:
+            if first_update_id > self.update_id + 1:
+                break
+            fits += 1
+            if update.last_update_id > self.update_id:
+                self.update_id = update.last_update_id
+                self._event_time_ms = update.event_time_ms
+                self._applied += 1
+                self.effects.append(ApplyUpdate(update, receive_time_ns))
+            else:
+                self.duplicates += 1
+        if fits:
+            del held[:fits]
+            self._ahead_since_s = now_s
+        if not held:
+            return
+        past = {feed for *_, feed in held}
+        if (
+            len(self._feeds) < 2
+            or self._feeds <= past
+            or now_s - self._ahead_since_s >= FILL_WITHIN_S
+            or len(held) >= MAX_BUFFERED
+        ):
+            self._on_gap(now_s)
+
+    def _on_gap(self, now_s: float) -> None:
         assert self.update_id is not None
         self.gaps += 1
-        self.effects.append(GapFound(self.update_id + 1, update.first_update_id, update.last_update_id))
+        beyond, self._ahead = self._ahead, []
+        first = beyond[0][1]
+        self.effects.append(GapFound(self.update_id + 1, first.first_update_id, first.last_update_id))
         self.invalidate("gap", now_s)
-        self._keep(update, receive_time_ns)
+        for _, update, receive_time_ns, _ in beyond:
+            self._keep(update, receive_time_ns)
 
     def _keep(self, update: DepthUpdate, receive_time_ns: int) -> None:
         """Buffer an event, bounded. The buffer itself never has a gap or a step back."""
@@ -251,6 +307,7 @@ class BookSync:
 
     def _abandon(self, reason: str) -> None:
         self._buffer.clear()
+        self._ahead.clear()
         self._token += 1  # whatever is under way belongs to a book that is gone
         self._reason = reason
 

@@ -91,14 +91,24 @@ class Venue(ABC):
     """The public side of a venue. Methods that ask it may raise any RetryError or RequestRefused."""
 
     name: str
+    streams_per_connection: int
+
+    @property
+    @abstractmethod
+    def weight_per_minute(self) -> int:
+        """Request weight that the venue allows in a minute."""
 
     @abstractmethod
-    def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
+    def instruments(self, stop: threading.Event, priority: Priority = Priority.INITIAL_SYNC) -> dict[str, Instrument]:
         """All instruments the venue lists, by symbol; also feeds the limits into the rate ledger."""
 
     @abstractmethod
     def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
         """A REST snapshot of at most ``limit`` levels a side."""
+
+    @abstractmethod
+    def snapshot_weight(self, limit: int) -> int:
+        """Request weight of one ``depth`` with this limit."""
 
     @abstractmethod
     def server_time_ms(self, stop: threading.Event) -> int:
@@ -115,8 +125,8 @@ class Venue(ABC):
         """The name of the stream that carries this symbol's book updates."""
 
     @abstractmethod
-    def plan_streams(self, symbols: Sequence[str]) -> list[StreamPlan]:
-        """The connections that carry the books of ``symbols``, split by the venue's limits."""
+    def stream_plan(self, name: str, streams: Sequence[str]) -> StreamPlan:
+        """One connection that carries these streams, at most ``streams_per_connection``."""
 
     @abstractmethod
     def decoder(self) -> MarketDecoder:

@@ -45,7 +45,7 @@ def check_connection(config: Config) -> list[str]:
         problems.append(f"{rest_key}: {error}: expected a REST API that answers")
     stream_key = "venues.binance.endpoints.stream" if section.endpoints.stream else "venues.binance.environment"
     try:
-        address = venue.plan_streams(["BTCUSDT"])[0].url
+        address = venue.stream_plan("check", [venue.depth_stream("BTCUSDT")]).url
         websocket.create_connection(address, timeout=_CONNECT_S, http_no_proxy=["*"]).close()
     except (OSError, websocket.WebSocketException) as error:
         problems.append(f"{stream_key}: {stream_url}: {error}: expected market streams that accept a connection")

@@ -69,17 +69,16 @@ def test_weights_of_depth() -> None:
     ]  # fmt: skip
 
 
-def test_a_few_streams_go_into_the_address_and_many_over_connections() -> None:
+def test_a_few_streams_go_into_the_address_and_many_into_messages() -> None:
     venue, _ = market()
-    (plan,) = venue.plan_streams(["BTCUSDT", "币USDT"])
+    plan = venue.stream_plan("few", [venue.depth_stream("BTCUSDT"), venue.depth_stream("币USDT")])
     assert plan.url == "ws://127.0.0.1:2/stream?streams=btcusdt@depth@100ms/%E5%B8%81usdt@depth@100ms"
     assert plan.opening_messages == () and plan.streams == ("btcusdt@depth@100ms", "币usdt@depth@100ms")
-    symbols = [f"C{number}USDT" for number in range(2 * MAX_STREAMS_A_CONNECTION + 5)]
-    plans = venue.plan_streams(symbols)
-    assert [len(one.streams) for one in plans] == [MAX_STREAMS_A_CONNECTION, MAX_STREAMS_A_CONNECTION, 5]
-    asked = [name for message in plans[0].opening_messages for name in json.loads(message)["params"]]
-    assert asked == list(plans[0].streams) and plans[0].url == "ws://127.0.0.1:2/stream"
-    assert len({one.name for one in plans}) == 3
+    streams = [venue.depth_stream(f"C{number}USDT") for number in range(venue.streams_per_connection)]
+    plan = venue.stream_plan("many", streams)
+    asked = [name for message in plan.opening_messages for name in json.loads(message)["params"]]
+    assert asked == streams == list(plan.streams) and plan.url == "ws://127.0.0.1:2/stream"
+    assert plan.name == "many" and venue.streams_per_connection == MAX_STREAMS_A_CONNECTION == 1024
 
 
 def listed(symbol: str, quote: str, status: str = "TRADING") -> Instrument:

@@ -44,6 +44,12 @@ class _RateLimit(msgspec.Struct):
     count: int = msgspec.field(name="intervalNum")
     limit: int
 
+    @property
+    def short(self) -> str:
+        """The interval as the headers name it, ``10S`` or ``1D``; empty when it is none that is documented."""
+        letter = {"SECOND": "S", "MINUTE": "M", "HOUR": "H", "DAY": "D"}.get(self.interval)
+        return f"{self.count}{letter}" if letter is not None and self.count > 0 else ""
+
 
 class _ExchangeInfo(msgspec.Struct):
     symbols: list[_Symbol]
@@ -63,6 +69,7 @@ class BinanceMarket(Venue):
     """Binance Spot without keys. ``ledger`` is that of ``rest``; ``stream_url`` is the base of the market streams, without a path."""
 
     name = "binance"
+    streams_per_connection = MAX_STREAMS_A_CONNECTION
 
     def __init__(self, rest: RestSession, ledger: RateLedger, stream_url: str) -> None:
         self._rest, self._ledger = rest, ledger
@@ -70,18 +77,20 @@ class BinanceMarket(Venue):
         self._info_decoder = msgspec.json.Decoder(_ExchangeInfo)
         self._time_decoder = msgspec.json.Decoder(_Time)
 
+    @property
+    def weight_per_minute(self) -> int:
+        return self._ledger.limit
+
     def server_time_ms(self, stop: threading.Event) -> int:
         return self._rest.get_json(
             "/api/v3/time", {}, 1, Priority.RESYNC, stop, self._time_decoder.decode
         ).server_time_ms
 
-    def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
+    def instruments(self, stop: threading.Event, priority: Priority = Priority.INITIAL_SYNC) -> dict[str, Instrument]:
         # permission sets make up most of the answer and nobody here reads them
         path, parameters = "/api/v3/exchangeInfo", {"showPermissionSets": "false"}
-        info = self._rest.get_json(path, parameters, 20, Priority.INITIAL_SYNC, stop, self._info_decoder.decode)
-        for limit in info.rate_limits:
-            if (limit.kind, limit.interval, limit.count) == ("REQUEST_WEIGHT", "MINUTE", 1):
-                self._ledger.set_limits(weight_per_minute=limit.limit)
+        info = self._rest.get_json(path, parameters, 20, priority, stop, self._info_decoder.decode)
+        self._take_limits(info.rate_limits)
         return {listed.symbol: self._instrument(listed) for listed in info.symbols}
 
     def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
@@ -92,23 +101,31 @@ class BinanceMarket(Venue):
         parameters = {"symbol": symbol, "limit": str(limit)}
         return self._rest.get_json("/api/v3/depth", parameters, depth_weight(limit), priority, stop, decode)
 
+    def snapshot_weight(self, limit: int) -> int:
+        return depth_weight(limit)
+
     def depth_stream(self, symbol: str) -> str:
         return f"{symbol.lower()}@depth@100ms"
 
-    def plan_streams(self, symbols: Sequence[str]) -> list[StreamPlan]:
-        plans: list[StreamPlan] = []
-        for start in range(0, len(symbols), MAX_STREAMS_A_CONNECTION):
-            streams = tuple(self.depth_stream(s) for s in symbols[start : start + MAX_STREAMS_A_CONNECTION])
-            name = f"{self.name}-market-{len(plans) + 1}"
-            if len(streams) <= _STREAMS_IN_ADDRESS:
-                names = "/".join(urllib.parse.quote(stream, safe="@") for stream in streams)
-                plans.append(StreamPlan(name, f"{self._stream_url}/stream?streams={names}", streams, ()))
-            else:
-                plans.append(StreamPlan(name, f"{self._stream_url}/stream", streams, _subscriptions(streams)))
-        return plans
+    def stream_plan(self, name: str, streams: Sequence[str]) -> StreamPlan:
+        carried = tuple(streams)
+        if len(carried) <= _STREAMS_IN_ADDRESS:
+            names = "/".join(urllib.parse.quote(stream, safe="@") for stream in carried)
+            return StreamPlan(name, f"{self._stream_url}/stream?streams={names}", carried, ())
+        return StreamPlan(name, f"{self._stream_url}/stream", carried, _subscriptions(carried))
 
     def decoder(self) -> BinanceDecoder:
         return BinanceDecoder()
+
+    def _take_limits(self, limits: Sequence[_RateLimit]) -> None:
+        """Tell the ledger. A limit that makes no sense is passed over: the one in force stays."""
+        known = {(one.kind, interval): one.limit for one in limits if (interval := one.short) and one.limit > 0}
+        raw = next(((interval, limit) for (kind, interval), limit in known.items() if kind == "RAW_REQUESTS"), None)
+        self._ledger.set_limits(
+            weight_per_minute=known.get(("REQUEST_WEIGHT", "1M")),
+            orders={interval: limit for (kind, interval), limit in known.items() if kind == "ORDERS"},
+            raw_requests=raw,
+        )
 
     def _instrument(self, listed: _Symbol) -> Instrument:
         tick = next((f.tick_size for f in listed.filters if f.kind == "PRICE_FILTER"), "0")

@@ -1,0 +1,42 @@
+"""How deep a snapshot to ask for, so that a start, a resync and the audits fit what the venue allows.
+
+Plain functions of numbers. Deep snapshots are dear (Binance Spot: 250 of 6,000 a minute for 5,000 levels), shallow ones
+cheap, and a shallow book can be deepened later beside the live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+STEPS = (5000, 1000, 500, 100)  # from dear to cheap
+_SYNC_SHARE = 0.8  # of a minute's weight may go into getting all books once
+_AUDIT_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class DepthBudget:
+    """``wanted`` levels a side; ``weight_of`` a snapshot with a limit; ``per_minute`` is the venue's weight."""
+
+    wanted: int
+    per_minute: int
+    weight_of: Callable[[int], int]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The limits to choose from, deepest first."""
+        return (self.wanted, *(step for step in STEPS if step < self.wanted))
+
+    def for_books(self, count: int) -> int:
+        """The limit at which ``count`` books can be had within a minute; the shallowest one when none fits."""
+        room = _SYNC_SHARE * self.per_minute
+        return next((step for step in self.steps if count * self.weight_of(step) <= room), self.steps[-1])
+
+    def for_audits(self, count: int, interval_s: float) -> int:
+        """The limit at which ``count`` books can be audited every ``interval_s``."""
+        room = _AUDIT_SHARE * self.per_minute * interval_s / 60
+        return next((step for step in self.steps if count * self.weight_of(step) <= room), self.steps[-1])
+
+    def audit_weight_s(self) -> float:
+        """Weight a second that audits may take."""
+        return _AUDIT_SHARE * self.per_minute / 60

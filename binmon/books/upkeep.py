@@ -1,0 +1,339 @@
+"""Looking after books that are in step: comparing them with the venue's, and renewing them beside the live ones."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from binmon.books.audit import Follower, Mismatch, audit, describe
+from binmon.books.depths import DepthBudget
+from binmon.books.kept import KeptBook
+from binmon.books.shadow import Renewal, renew
+from binmon.books.sync import SyncState
+from binmon.messages import DepthSnapshot, Evidence, Floats, Priority, SnapshotWanted
+from binmon.venues.base import MalformedFrame, MarketDecoder
+
+log = structlog.get_logger("binmon.books")
+
+EDGE_SHARE = 0.25  # of the verified levels are left: time for a new snapshot, while the book is still good
+_AUDITS_AT_A_TIME = 2
+_DEEPENINGS_AT_A_TIME = 1
+_ANSWER_WITHIN_S = 120.0  # from request to answer; a request waits for weight meanwhile
+_CATCH_UP_WITHIN_S = 5.0  # from the answer until the stream has come to where it is
+_RENEW_EVERY_S = 10.0  # a market that runs along the edge must not spend all the weight
+_MOST_HEAD_START_S = 5.0
+_GOLDEN = 0.6180339887498949  # steps of it fill a circle evenly, however many there will be
+
+
+class Purpose(enum.Enum):
+    """Why a snapshot of a book in step was asked for."""
+
+    AUDIT = "audit"
+    EDGE = "edge"
+    DEEPEN = "deepen"
+
+
+_PRIORITY = {Purpose.AUDIT: Priority.AUDIT, Purpose.EDGE: Priority.INITIAL_SYNC, Purpose.DEEPEN: Priority.AUDIT}
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepOutlets:
+    """What upkeep may ask of the keeper.
+
+    ``settled(kept, now_s)`` merges what waits and says whether the book is still in step; ``audited`` and ``renewed``
+    are told of the outcomes; ``evidence`` keeps what showed a book to be wrong.
+    """
+
+    ask: Callable[[SnapshotWanted], None]
+    settled: Callable[[KeptBook, float], bool]
+    audited: Callable[[KeptBook, int, int, int, tuple[Mismatch, ...], float], None]
+    renewed: Callable[[KeptBook, Renewal, Purpose], None]
+    evidence: Callable[[Evidence], None]
+
+
+@dataclass(slots=True)
+class _Task:
+    """One snapshot of one book, from the wish to the outcome."""
+
+    kept: KeptBook
+    purpose: Purpose
+    follower: Follower
+    ask_at_s: float
+    give_up_s: float
+    asked: bool = False
+
+
+class Upkeep:
+    """Plans audits and renewals and carries them out. Lives in the keeper's thread; nothing here waits.
+
+    Audits are spread evenly over ``interval_s``. As deep as the budget allows, all of them; beyond it they are shallow,
+    and one after the other is deep as weight for it has gathered.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        decoder: MarketDecoder,
+        budget: DepthBudget,
+        outlets: UpkeepOutlets,
+        *,
+        interval_s: float,
+        new_token: Callable[[], int],
+    ) -> None:
+        self._venue, self._decoder, self._budget, self._outlets = venue, decoder, budget, outlets
+        self.interval_s, self._new_token = interval_s, new_token
+        self._kept: dict[str, KeptBook] = {}
+        self._due: list[tuple[float, str, bool]] = []  # time, symbol, whether it is its regular turn
+        self._by_depth: OrderedDict[str, None] = OrderedDict()  # whose last deep audit is the longest ago comes first
+        self._tasks: dict[int, _Task] = {}  # by token
+        self._next_renewal_s: dict[str, float] = {}
+        self._phase = 0.0
+        self._deep_weight, self._deep_since_s = 0.0, time.monotonic()
+        self._head_start_s = 0.0
+        self.audits_passed = self.audits_failed = self.audits_inconclusive = self.renewals = 0
+
+    def add(self, kept: KeptBook, now_s: float) -> None:
+        """Look after this book, too."""
+        self._kept[kept.symbol] = kept
+        self._by_depth[kept.symbol] = None
+        self._phase = (self._phase + _GOLDEN) % 1.0
+        heapq.heappush(self._due, (now_s + self.interval_s * self._phase, kept.symbol, True))
+
+    def remove(self, symbol: str) -> None:
+        """No longer."""
+        kept = self._kept.pop(symbol, None)
+        self._by_depth.pop(symbol, None)
+        self._next_renewal_s.pop(symbol, None)
+        if kept is not None:
+            self.abandon(kept)
+
+    def abandon(self, kept: KeptBook) -> None:
+        """The book was lost or replaced: what was under way for it means nothing now."""
+        if kept.followers:
+            for token in [token for token, task in self._tasks.items() if task.kept is kept]:
+                del self._tasks[token]
+            kept.followers.clear()
+
+    # Snapshots ----------------------------------------------------------------------------------------------------
+
+    def on_answer(self, token: int, snapshot: DepthSnapshot, now_s: float) -> bool:
+        """A snapshot arrived; True when it was asked for here."""
+        task = self._tasks.get(token)
+        if task is None:
+            return False
+        task.follower.snapshot, task.follower.answered_s = snapshot, now_s
+        task.give_up_s = now_s + _CATCH_UP_WITHIN_S
+        self._look_at(task, now_s)
+        return True
+
+    def on_failure(self, token: int, retry_after_s: float, now_s: float) -> bool:
+        """No snapshot; True when it was asked for here."""
+        task = self._tasks.get(token)
+        if task is None:
+            return False
+        self._drop(task)
+        if task.purpose is Purpose.AUDIT:
+            self.audits_inconclusive += 1
+        self._next_renewal_s[task.kept.symbol] = now_s + max(retry_after_s, _RENEW_EVERY_S)
+        return True
+
+    # Time ---------------------------------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """Begin what is due, finish what has come together, give up what will not."""
+        for task in list(self._tasks.values()):
+            if not task.asked and now_s >= task.ask_at_s:
+                self._ask(task)
+            self._look_at(task, now_s)
+        self._begin_audits(now_s)
+
+    def near_the_edge(self, kept: KeptBook, now_s: float) -> None:
+        """The market has come near where the snapshot ended: renew this settled book while it is still good."""
+        if now_s >= self._next_renewal_s.get(kept.symbol, 0.0) and not self._renewing(kept):
+            limit = self._budget.for_books(1 + sum(task.purpose is Purpose.EDGE for task in self._tasks.values()))
+            self._next_renewal_s[kept.symbol] = now_s + _RENEW_EVERY_S
+            self._begin(kept, Purpose.EDGE, limit, now_s)
+
+    def deepen(self, now_s: float) -> None:
+        """Give one of the shallow books its full depth, when none is under way. Call it when all books are in step."""
+        if sum(task.purpose is Purpose.DEEPEN for task in self._tasks.values()) >= _DEEPENINGS_AT_A_TIME:
+            return
+        for kept in self._kept.values():
+            if (
+                kept.limit < self._budget.wanted
+                and kept.sync.state is SyncState.SYNCED
+                and not self._renewing(kept)
+                and now_s >= self._next_renewal_s.get(kept.symbol, 0.0)
+                and self._outlets.settled(kept, now_s)
+            ):
+                if kept.book.whole:
+                    kept.limit = self._budget.wanted  # nothing was cut off: it is as deep as it gets
+                    continue
+                self._begin(kept, Purpose.DEEPEN, self._budget.wanted, now_s)
+                return
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _renewing(self, kept: KeptBook) -> bool:
+        return any(task.kept is kept and task.purpose is not Purpose.AUDIT for task in self._tasks.values())
+
+    def _begin_audits(self, now_s: float) -> None:
+        under_way = sum(task.purpose is Purpose.AUDIT for task in self._tasks.values())
+        while self._due and self._due[0][0] <= now_s and under_way < _AUDITS_AT_A_TIME:
+            due_s, symbol, regular = heapq.heappop(self._due)
+            kept = self._kept.get(symbol)
+            if kept is None:
+                continue
+            if regular:
+                # late audits do not bunch: the next is an interval after this one should have been, or after now
+                heapq.heappush(self._due, (max(due_s, now_s - self.interval_s) + self.interval_s, symbol, True))
+            if kept.sync.state is SyncState.SYNCED and self._outlets.settled(kept, now_s):
+                self._begin(kept, Purpose.AUDIT, self._audit_limit(symbol, now_s), now_s)
+                under_way += 1
+
+    def _audit_limit(self, symbol: str, now_s: float) -> int:
+        usual = self._budget.for_audits(len(self._kept), self.interval_s)
+        deep = self._budget.weight_of(self._budget.wanted)
+        self._deep_weight += (now_s - self._deep_since_s) * self._budget.audit_weight_s()
+        self._deep_weight = min(self._deep_weight, float(2 * deep))
+        self._deep_since_s = now_s
+        if usual < self._budget.wanted and self._deep_weight >= deep and next(iter(self._by_depth)) == symbol:
+            self._deep_weight -= deep
+            self._by_depth.move_to_end(symbol)
+            return self._budget.wanted
+        return usual
+
+    def _begin(self, kept: KeptBook, purpose: Purpose, limit: int, now_s: float) -> None:
+        token = self._new_token()
+        follower = Follower(kept.book, token, limit)
+        kept.followers.append(follower)
+        task = _Task(kept, purpose, follower, now_s + self._head_start_s, now_s + _ANSWER_WITHIN_S)
+        self._tasks[token] = task
+        if now_s >= task.ask_at_s:
+            self._ask(task)
+
+    def _ask(self, task: _Task) -> None:
+        task.asked = True
+        follower = task.follower
+        self._outlets.ask(
+            SnapshotWanted(self._venue, task.kept.symbol, follower.limit, _PRIORITY[task.purpose], follower.token)
+        )
+
+    def _look_at(self, task: _Task, now_s: float) -> None:
+        kept, follower = task.kept, task.follower
+        if follower.token not in self._tasks:
+            return
+        if follower.too_old:
+            # the venue's REST side lags behind its streams: next time the book is put aside before the question
+            self._head_start_s = min(_MOST_HEAD_START_S, 2 * self._head_start_s + 0.25)
+            self._give_up(task, now_s)
+        elif follower.ready(kept.book.update_id):
+            # settled first, as that may find the book to be wrong, which ends the task as well
+            if self._outlets.settled(kept, now_s) and follower.token in self._tasks:
+                self._finish(task, now_s)
+        elif now_s >= task.give_up_s or follower.overdue:
+            self._give_up(task, now_s)
+
+    def _give_up(self, task: _Task, now_s: float) -> None:
+        self._drop(task)
+        if task.purpose is Purpose.AUDIT:
+            self.audits_inconclusive += 1
+            # soon again, before its next turn
+            heapq.heappush(self._due, (now_s + min(1.0, self.interval_s), task.kept.symbol, False))
+        else:
+            self._next_renewal_s[task.kept.symbol] = now_s + 1.0
+
+    def _drop(self, task: _Task) -> None:
+        self._tasks.pop(task.follower.token, None)
+        if task.follower in task.kept.followers:
+            task.kept.followers.remove(task.follower)
+
+    def _finish(self, task: _Task, now_s: float) -> None:
+        kept, follower = task.kept, task.follower
+        self._drop(task)
+        snapshot = follower.snapshot
+        assert snapshot is not None
+        try:
+            if task.purpose is Purpose.AUDIT:
+                report = audit(follower, self._decoder)
+                if report.mismatches:
+                    self.audits_failed += 1
+                    self._keep_evidence(task, report.mismatches)
+                else:
+                    self.audits_passed += 1
+                self._outlets.audited(kept, report.update_id, report.levels, report.excepted, report.mismatches, now_s)
+            else:
+                renewal = renew(kept.book, follower, self._decoder)
+                self.renewals += 1
+                if renewal.mismatches:
+                    self._keep_evidence(task, renewal.mismatches)
+                kept.limit = max(kept.limit, follower.limit)
+                self._outlets.renewed(kept, renewal, task.purpose)
+        except MalformedFrame as error:
+            # the live book, which took the same updates, has met it as well
+            log.warning("book.upkeep_failed", venue=self._venue, symbol=kept.symbol, error=str(error))
+
+    def _keep_evidence(self, task: _Task, mismatches: tuple[Mismatch, ...]) -> None:
+        follower, kept = task.follower, task.kept
+        snapshot = follower.snapshot
+        assert snapshot is not None
+        base = follower.base
+        document = {
+            "purpose": task.purpose.value,
+            "found": describe(mismatches),
+            "mismatches": [
+                {
+                    "side": m.side,
+                    "price": m.price,
+                    "book_quantity": m.book_quantity,
+                    "venue_quantity": m.venue_quantity,
+                }
+                for m in mismatches
+            ],
+            "book": {
+                "update_id": base.update_id,
+                "bid_known_to": base.bid_known_to,
+                "ask_known_to": base.ask_known_to,
+                "bids": _pairs(*base.bids()),
+                "asks": _pairs(*base.asks()),
+            },
+            "updates": [
+                {
+                    "first_update_id": update.first_update_id,
+                    "last_update_id": update.last_update_id,
+                    "event_time_ms": update.event_time_ms,
+                    "bids": bytes(update.bids).decode("utf-8", "replace"),
+                    "asks": bytes(update.asks).decode("utf-8", "replace"),
+                }
+                for update in follower.updates
+            ],
+            "snapshot": {
+                "update_id": snapshot.last_update_id,
+                "limit": follower.limit,
+                "bids": _pairs(snapshot.bid_price, snapshot.bid_quantity),
+                "asks": _pairs(snapshot.ask_price, snapshot.ask_quantity),
+            },
+        }
+        self._outlets.evidence(
+            Evidence(time.time_ns(), self._venue, kept.symbol, snapshot.last_update_id, msgspec.json.encode(document))
+        )
+
+    def counters(self) -> Mapping[str, int]:
+        """Since the start, for metrics."""
+        return {
+            "audits_passed": self.audits_passed,
+            "audits_failed": self.audits_failed,
+            "audits_inconclusive": self.audits_inconclusive,
+            "renewals": self.renewals,
+        }
+
+
+def _pairs(price: Floats, quantity: Floats) -> list[tuple[float, float]]:
+    return list(zip(price.tolist(), quantity.tolist(), strict=True))
