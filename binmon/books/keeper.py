@@ -186,15 +186,12 @@ class BookKeeper(Worker):
     def tick(self, now_s: float) -> None:
         """What is due by time alone: quiet symbols, delayed requests, tops, stalls, sockets, audits."""
         interval_s = self._settings.top_interval_ms / 1000
-        in_step = True
         for kept in self._kept.values():
             if kept.sync.state is SyncState.SYNCED:
                 if interval_s and now_s >= kept.next_top_s:
                     due_s = kept.next_top_s + interval_s
                     kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
                     self._publish_top(kept, now_s)
-            else:
-                in_step = False
             kept.sync.tick(now_s)
             if kept.sync.effects:
                 self._carry_out(kept, now_s)
@@ -205,8 +202,8 @@ class BookKeeper(Worker):
                 self._request(token, symbol, initial=initial)
         self._desk.tick(now_s, time.time())
         self._upkeep.tick(now_s)
-        if in_step:
-            self._upkeep.deepen(now_s)
+        if not len(self._outlets.initial_snapshots) and not len(self._outlets.resync_snapshots):
+            self._upkeep.deepen(now_s)  # only when no book waits for its first snapshot
         if now_s >= self._next_stall_check_s:
             self._next_stall_check_s = now_s + _STALL_CHECK_S
             if not len(self._inbox):  # behind a backlog every stream looks silent

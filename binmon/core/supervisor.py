@@ -209,7 +209,8 @@ class Supervisor:
         worker = supervised.worker
         if error is None or supervised.stop.is_set():
             supervised.move_to(WorkerState.STOPPED)
-            if error is not None:
+            # a connection that breaks while it is being given up is no news
+            if error is not None and not (supervised.retired and isinstance(error, RetryError)):
                 log.error("worker.failed", worker=worker.name, attempt=0, delay_s=None, error=_text(error))
             return
         if worker.progress_count > supervised.progress_seen:
