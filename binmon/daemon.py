@@ -47,7 +47,7 @@ from binmon.messages import (
     SnapshotWanted,
     TopOfBook,
 )
-from binmon.net.ledger import RateLedger, SlidingBudget
+from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.net.rotation import RotationWindow
 from binmon.publish.publisher import TopPublisher
@@ -56,6 +56,9 @@ from binmon.recorder.layout import last_epochs
 from binmon.recorder.segment import RecordingFacts
 from binmon.recorder.writer import Recorder
 from binmon.state import State
+from binmon.status import Status, StatusParts, VenueParts
+from binmon.status_server import StatusServer
+from binmon.telemetry.metrics import MetricsRegistry
 from binmon.venues.base import Venue
 from binmon.venues.binance.endpoints import URLS, BinanceUrls
 from binmon.venues.binance.market import BinanceMarket
@@ -68,7 +71,6 @@ STOP_WITHIN_S = 4.5  # the contract says five
 _TICK_S = 0.2
 _INBOX_CHUNKS = 8_192
 _ROWS = 512  # a full-depth row is 160 KiB: this bounds the queue at 80 MiB
-_CONNECTS, _CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
 _INITIAL_FETCHERS = 3  # snapshots of a whole market: the way to the venue and back is most of the time
 
 # Sections of the contract that this version reads but does not run yet.
@@ -78,7 +80,6 @@ _NOT_YET = (
     "execution",
     "alerts",
     "dashboard",
-    "metrics",
     "reload",
 )
 
@@ -134,6 +135,7 @@ class Daemon:
         self._sandbox: SandboxProcess | None = None
         self._state: State | None = None
         self._inboxes: list[Channel[Any]] = []
+        self._ledgers: dict[str, RateLedger] = {}
 
     def run(self) -> ExitStatus:
         """Run in the calling (main) thread until a signal or a fatal failure."""
@@ -196,7 +198,7 @@ class Daemon:
             rotate_s=config.recorder.rotate_s,
             facts=self._facts(venue, kept, clock_offset_ms),
         )
-        sockets = Sockets(venue, self._supervisor, inbox, SlidingBudget(_CONNECTS, _CONNECTS_WINDOW_S))
+        sockets = Sockets(venue, self._supervisor, inbox, self._ledgers[venue.name])
         keeper = BookKeeper(
             f"{venue.name}-books",
             venue,
@@ -224,7 +226,8 @@ class Daemon:
         )
         # Stages: producers end before the consumers they feed, so that what is under way still arrives.
         add = self._supervisor.add
-        add(SegmentFinisher(directory, closed, format=config.recorder.format), stage=3)
+        finisher = SegmentFinisher(directory, closed, format=config.recorder.format)
+        add(finisher, stage=3)
         add(recorder, stage=2)
         add(TopPublisher("publisher", tops), stage=2)
         add(keeper, stage=1)  # it opens its sockets by itself
@@ -251,6 +254,46 @@ class Daemon:
                 interval_s=config.watch.listings.interval_s,
             )
             add(follower, stage=0)
+
+        resync_weight = venue.snapshot_weight(config.books.depth)
+        self._serve_status(
+            StatusParts(
+                self._supervisor,
+                binmon.__version__,
+                self._loaded.config_hash,
+                (inbox, rows, closed, tops, initial, resync, upkeep, probes),
+                {
+                    venue.name: VenueParts(
+                        self._ledgers[venue.name], keeper, lambda: clock_offset_ms / 1000, resync_weight
+                    )
+                },
+                recorder,
+                finisher,
+            )
+        )
+
+    def _serve_status(self, parts: StatusParts) -> None:
+        """``/metrics`` and ``/healthz``."""
+        section = self._config.metrics
+        if not section.enabled:
+            return
+        status, registry = Status(parts), MetricsRegistry()
+        registry.add("status", status.figures)
+        try:
+            server = StatusServer(
+                "status-page",
+                section.listen,
+                render=registry.render,
+                health=status.health,
+                observe=status.observe,
+            )
+        except ConfigError as error:
+            if "metrics.listen" in self._loaded.present_keys:
+                raise
+            # a second daemon on this machine, which nobody told of another port: books matter more than the page
+            log.error("metrics.failed", source="metrics.listen", error=str(error))
+            return
+        self._supervisor.add(server, stage=3)
 
     def _facts(self, venue: Venue, instruments: Mapping[str, Instrument], clock_offset_ms: float) -> RecordingFacts:
         return RecordingFacts(
@@ -280,6 +323,7 @@ class Daemon:
             ban_until_ms=state.ban_until_ms("binance"),
             on_ban=lambda until_ms: state.keep_ban("binance", until_ms),
         )
+        self._ledgers["binance"] = ledger
         rest = RestSession("binance", overrides.rest or base.rest, ledger)
         return BinanceMarket(rest, ledger, overrides.stream or base.stream)
 

@@ -1,4 +1,4 @@
-"""Who may send how much: the request weight of a whole process, and budgets over sliding windows.
+"""One ledger a venue of all that the venue limits: request weight, orders, connections, messages, and bans.
 
 Binance Spot, limits: weight counts per address in windows aligned to the venue's minute; exceeding it is a 429, and
 going on after a 429 is a 418, a ban of two minutes to three days.
@@ -9,38 +9,73 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from binmon.errors import Banned, RateLimited
 from binmon.messages import Priority
+from binmon.net.budgets import AlignedCount, SlidingBudget
+from binmon.net.claims import SHARES, Claim, ClaimQueue
+from binmon.net.weights import WINDOW_S, WeightWindow
 
 log = structlog.get_logger("binmon.net")
 
-WINDOW_S = 60.0
 REQUEST_WEIGHT = "REQUEST_WEIGHT"
+RAW_REQUESTS = "RAW_REQUESTS"
+CONNECTS, CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
+OUTGOING_MESSAGES, OUTGOING_WINDOW_S = 4, 1.0  # Binance Spot cuts a socket at more than 5 a second
+# of RAW_REQUESTS: what is kept back pays for the few requests that the venue counts on the other side of a turn
+_RAW_SHARE = 0.9
+_LOOK_S = 0.5  # a limit raised, a clock set right, or a stop is noticed within this
 
-# up to which share of a window each priority may fill it; the rest is kept for those before it
-SHARES: dict[Priority, float] = {
-    Priority.ORDER: 1.0,
-    Priority.RESYNC: 0.9,
-    Priority.INITIAL_SYNC: 0.8,
-    Priority.AUDIT: 0.5,
-    Priority.LISTING: 0.5,
-}
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A count and its limit."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateStatus:
+    """What stands in a ledger at one moment. Times ``*_until_s`` are wall-clock seconds since the epoch, 0.0 for none."""
+
+    venue: str
+    weight: Usage  # of this minute, requests under way included
+    window_ends_in_s: float
+    in_flight: int  # weight of the requests under way
+    blocked_until_s: float  # a 429 or 403, or a ban
+    ban_until_s: float
+    connects: Usage  # attempts in the last connects_window_s
+    connects_window_s: float
+    orders: Mapping[str, Usage]  # by interval: 10S, 1D
+    raw_requests: Usage | None  # None where the venue lists no such limit
+    outgoing: Mapping[str, Usage]  # by socket: messages in the last second
+    waiting: Mapping[Priority, int]  # requests that wait for weight; priorities with none are left out
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What many requests would cost: their ``weight``, which share of a whole minute's limit that is, and how many
+    ``seconds`` from now the last of them could leave. Infinite when one is heavier than the limit."""
+
+    weight: int
+    share_of_minute: float
+    seconds: float
 
 
 class RateLedger:
-    """One process-wide book of request weight for one venue. Thread-safe; nothing waits while holding its lock.
+    """One process-wide ledger for one venue. Thread-safe; nothing waits while holding its lock.
 
-    Weight is ``reserve``d before a request is sent, and ``settle``d when it was answered or has failed. What is on
-    its way when a minute ends counts in the new minute too, for nobody knows in which the venue counts it. Our
-    clock may differ from the venue's by ``edge_s``: weight reserved so shortly before the turn of a minute counts
-    in both, and so shortly after it the old minute still counts.
+    Weight is ``acquire``d (or ``reserve``d) before a request is sent, and ``settle``d when it was answered or has
+    failed; `WeightWindow` says how it is counted and `ClaimQueue` who goes first. Whoever waits wakes from time to
+    time and deals for all that wait, in their order; so who happens to wake first does not matter.
 
     All ``now_s`` are wall-clock seconds since the epoch; ``clock`` gives them where the ledger itself must look.
+    ``connects`` is the budget of connection attempts, shared by all sockets to the venue, in monotonic seconds.
     """
 
     def __init__(
@@ -53,43 +88,70 @@ class RateLedger:
         ban_until_ms: int = 0,
         on_ban: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.time,
+        connects: SlidingBudget | None = None,
     ) -> None:
         """``ban_until_ms`` is what an earlier run left behind; ``on_ban(until_ms)`` is told of a new ban, in the
-        thread that met it and without the lock held, so that it can be kept over a restart."""
+        thread that met it and without the lock held, so that it can be kept over a restart. ``edge_s`` is how far our
+        clock may be from the venue's."""
         self.venue = venue
         self.max_wait_s = max_wait_s
-        self._edge_s = edge_s
-        self._on_ban = on_ban
         self.clock = clock
+        self.connects = connects or SlidingBudget(CONNECTS, CONNECTS_WINDOW_S)
+        self._on_ban = on_ban
         self._lock = threading.Lock()  # guards everything below
-        self._limit = _checked_limit(weight_per_minute)
-        self._window = -1  # minutes since the epoch
-        self._used = 0  # settled in this window, or more if the venue says so
-        self._late = 0  # settled or not, reserved in the last edge_s of this window
-        self._in_flight = 0
-        self._previous = 0  # what the window before held and this one does not
+        self._window = WeightWindow(weight_per_minute, edge_s)
+        self._queue = ClaimQueue(self._window)
+        self._wakes: dict[Claim, threading.Event] = {}
+        self._orders: dict[str, AlignedCount] = {}
+        self._raw: AlignedCount | None = None
+        self._outgoing: dict[str, SlidingBudget] = {}
         self._blocked_until_s = 0.0
-        self._ban_until_ms = ban_until_ms
         self._block_scope = REQUEST_WEIGHT
+        self._ban_until_ms = ban_until_ms
 
     # -- settings and reading ---------------------------------------------------------------------------------
 
-    def set_limits(self, *, weight_per_minute: int) -> None:
-        """Take over REQUEST_WEIGHT per minute from exchangeInfo. Raises ValueError when it is not positive."""
+    def set_limits(
+        self,
+        *,
+        weight_per_minute: int | None = None,
+        orders: Mapping[str, int] | None = None,
+        raw_requests: tuple[str, int] | None = None,
+    ) -> None:
+        """Take over limits from exchangeInfo; what is None stays.
+
+        ``orders`` maps intervals (``10S``, ``1D``) to limits, ``raw_requests`` is an interval and its limit. Raises
+        ValueError, and changes nothing, when a limit is not positive or an interval is none.
+        """
+        if weight_per_minute is not None and weight_per_minute < 1:
+            raise ValueError(f"a weight limit must be positive, not {weight_per_minute}")
+        counts = {interval: AlignedCount(interval, limit) for interval, limit in (orders or {}).items()}
+        raw = AlignedCount(*raw_requests) if raw_requests is not None else None
         with self._lock:
-            self._limit = _checked_limit(weight_per_minute)
+            for interval, count in counts.items():
+                if interval in self._orders:
+                    self._orders[interval].limit = count.limit
+                else:
+                    self._orders[interval] = count
+            if raw is not None:
+                if self._raw is not None and self._raw.interval == raw.interval:
+                    self._raw.limit = raw.limit
+                else:
+                    self._raw = raw
+            if weight_per_minute is not None:
+                self._window.limit = weight_per_minute
+            self._deal(self.clock())
 
     @property
     def limit(self) -> int:
         """Request weight per minute."""
-        return self._limit
+        return self._window.limit
 
     @property
     def used(self) -> int:
         """Weight counted in the current minute, requests under way included."""
         with self._lock:
-            self._turn(self.clock())
-            return self._used + self._in_flight
+            return self._window.used(self.clock())
 
     @property
     def blocked_until(self) -> float:
@@ -101,61 +163,170 @@ class RateLedger:
         """The end of the last known ban, milliseconds since the epoch; zero when there was none."""
         return self._ban_until_ms
 
-    # -- the book ---------------------------------------------------------------------------------------------
+    def status(self, now_s: float, *, now_mono_s: float | None = None) -> RateStatus:
+        """Everything at once, for people and machines that look on. ``now_mono_s``: None asks the monotonic clock."""
+        mono_s = time.monotonic() if now_mono_s is None else now_mono_s
+        with self._lock:
+            return RateStatus(
+                venue=self.venue,
+                weight=Usage(self._window.used(now_s), self._window.limit),
+                window_ends_in_s=self._window.left_s(now_s),
+                in_flight=self._window.in_flight,
+                blocked_until_s=self.blocked_until,
+                ban_until_s=self._ban_until_ms / 1000,
+                connects=Usage(self.connects.used(mono_s), self.connects.limit),
+                connects_window_s=self.connects.window_s,
+                orders={name: Usage(count.used(now_s), count.limit) for name, count in self._orders.items()},
+                raw_requests=None if self._raw is None else Usage(self._raw.used(now_s), self._raw.limit),
+                outgoing={name: Usage(one.used(mono_s), one.limit) for name, one in self._outgoing.items()},
+                waiting=self._queue.waiting(),
+            )
+
+    def forecast(self, weights: Iterable[int], priority: Priority, now_s: float) -> Forecast:
+        """What requests of these weights, in this order, would cost from now on, if nobody else sent anything.
+
+        A resync of all books is ``[venue.snapshot_weight(depth)] * len(books)``. Whoever waits already goes before.
+        """
+        wanted = list(weights)
+        with self._lock:
+            limit, edge_s = self._window.limit, self._window.edge_s
+            start_s = max(now_s, self.blocked_until)
+            occupied = self._window.used(now_s) + self._queue.claimed_against(priority, now_s)
+        total = sum(wanted)
+        if any(weight > limit for weight in wanted):
+            return Forecast(total, total / limit, math.inf)
+        if start_s // WINDOW_S > now_s // WINDOW_S:
+            occupied = 0
+        window, opens_s, share = start_s // WINDOW_S, start_s, limit * SHARES[priority]
+        for weight in wanted:
+            if occupied + weight > max(share, weight):
+                window, occupied = window + 1, 0
+                # the first moment after the turn belongs to the old minute, see WeightWindow
+                opens_s = window * WINDOW_S + edge_s
+            occupied += weight
+        return Forecast(total, total / limit, max(0.0, opens_s - now_s))
+
+    # -- budgets that others spend ----------------------------------------------------------------------------
+
+    def outgoing(self, name: str) -> SlidingBudget:
+        """The budget of messages towards the socket ``name``: the same one for the same name. Monotonic seconds."""
+        with self._lock:
+            budget = self._outgoing.get(name)
+            if budget is None:
+                budget = self._outgoing[name] = SlidingBudget(OUTGOING_MESSAGES, OUTGOING_WINDOW_S)
+            return budget
+
+    def forget_outgoing(self, name: str) -> None:
+        """The socket ``name`` is gone for good. A name that is not known is no error: a socket may end twice."""
+        with self._lock:
+            self._outgoing.pop(name, None)
+
+    def orders_used(self, interval: str, count: int, now_s: float) -> None:
+        """The venue said how many unfilled orders it counts in ``interval`` (``10S``, ``1D``).
+
+        An interval that exchangeInfo did not list is passed over: without a limit the count says nothing.
+        """
+        with self._lock:
+            known = self._orders.get(interval)
+            if known is not None:
+                known.put(count, now_s)
+
+    # -- request weight ---------------------------------------------------------------------------------------
 
     def reserve(self, weight: int, priority: Priority, now_s: float) -> float:
         """Seconds to wait before asking again; 0.0 means reserved, and ``settle`` must follow.
 
-        Infinity when the weight is more than the limit of a whole minute.
+        Goes after those that wait in ``acquire`` and are no less urgent. Infinity when the weight is more than the
+        limit of a whole minute.
         """
-        if weight < 0:
-            raise ValueError(f"weight must not be negative: {weight}")
+        _check_weight(weight)
         with self._lock:
-            self._turn(now_s)
-            blocked_s = max(self._blocked_until_s, self._ban_until_ms / 1000) - now_s
-            if blocked_s > 0:
-                return blocked_s
-            if weight > self._limit:
-                return math.inf
-            # a request heavier than its share may still go alone, or it could never go at all
-            allowed = max(self._limit * SHARES[priority], weight)
-            occupied = self._used + self._in_flight + weight
-            into_window_s = now_s - self._window * WINDOW_S
-            if occupied > allowed:
-                return WINDOW_S - into_window_s
-            if into_window_s < self._edge_s and occupied + self._previous > allowed:
-                return self._edge_s - into_window_s
-            self._in_flight += weight
-            if WINDOW_S - into_window_s <= self._edge_s:
-                self._late += weight
-            return 0.0
+            wait_s = self._gate_s(now_s)
+            if wait_s > 0:
+                return wait_s
+            claimed = self._queue.claimed_against(priority, now_s)
+            wait_s = self._window.wait_s(weight, SHARES[priority], now_s, claimed)
+            if wait_s == 0.0:
+                self._window.take(weight, now_s)
+                self._queue.served(priority, now_s)
+                self._count_raw(1, now_s)
+            return wait_s
 
     def settle(
         self, weight: int, used_weight_header: int | None, now_s: float, *, reserved_s: float | None = None
     ) -> None:
         """A reserved request was answered, or failed (``used_weight_header`` None): it counts as used either way.
 
-        ``reserved_s`` is the ``now_s`` of the reservation (None: about now). The venue's own count is believed only
-        when the request began and ended in one minute, for otherwise it may be the count of the minute before.
+        ``reserved_s`` is a ``now_s`` between the reservation and the sending (None: about now).
         """
         with self._lock:
-            self._turn(now_s)
-            self._in_flight = max(0, self._in_flight - weight)
-            self._used += weight
-            if reserved_s is None:
-                reserved_s = now_s
-            if used_weight_header is not None and reserved_s >= self._window * WINDOW_S + self._edge_s:
-                # never lowered: answers overtake one another, and other processes share the address
-                self._used = max(self._used, used_weight_header)
+            self._window.settle(weight, used_weight_header, now_s, now_s if reserved_s is None else reserved_s)
+            # the answer may have shown that there is more room than was feared
+            self._deal(now_s)
+
+    def acquire(self, weight: int, priority: Priority, stop: threading.Event) -> None:
+        """Wait until ``weight`` is reserved; those who wait are served by priority, then in the order they came.
+
+        Raises Banned, or RateLimited when the wait is longer than ``max_wait_s``, when requests of higher priority
+        have kept this one out for twice that, or when ``stop`` was set meanwhile. Nothing is reserved then.
+        """
+        _check_weight(weight)
+        began_mono_s = time.monotonic()
+        wake = threading.Event()
+        claim = self.enter(weight, priority, self.clock(), wake)
+        try:
+            while True:
+                now_s = self.clock()
+                wait_s = self.deal(claim, now_s)
+                if wait_s == 0.0:
+                    return
+                starved = time.monotonic() - began_mono_s > 2 * self.max_wait_s
+                if wait_s > self.max_wait_s or starved or stop.is_set():
+                    raise self._refusal(min(wait_s, WINDOW_S) if math.isinf(wait_s) else wait_s, now_s)
+                wake.wait(min(wait_s, _LOOK_S))
+        finally:
+            self.leave(claim)
+
+    def enter(self, weight: int, priority: Priority, now_s: float, wake: threading.Event | None = None) -> Claim:
+        """Queue up without waiting: what ``acquire`` is made of. ``wake`` is set when the claim has been served, by
+        whoever dealt. ``leave`` must follow, served or not."""
+        with self._lock:
+            claim = self._queue.enter(weight, priority, now_s)
+            self._wakes[claim] = wake or threading.Event()
+            return claim
+
+    def deal(self, claim: Claim, now_s: float) -> float:
+        """Serve all whose turn it is; seconds that ``claim`` has still to wait, 0.0 when it has been served: then its
+        weight is reserved, and ``settle`` must follow."""
+        with self._lock:
+            self._deal(now_s)
+            wake = self._wakes.get(claim)
+            if wake is None or wake.is_set():
+                self._wakes.pop(claim, None)
+                return 0.0
+            claimed, share = self._queue.claimed_before(claim, now_s)
+            return max(self._gate_s(now_s), self._window.wait_s(claim.weight, share, now_s, claimed))
+
+    def leave(self, claim: Claim) -> None:
+        """Out of the queue. A claim that ``deal`` did not report as served gives up its place, and its weight when
+        somebody else served it just now."""
+        with self._lock:
+            wake = self._wakes.pop(claim, None)
+            if wake is None:
+                return
+            if not self._queue.leave(claim):
+                self._window.give_back(claim.weight)
+            self._deal(self.clock())
+
+    # -- what the venue forbids -------------------------------------------------------------------------------
 
     def limited(self, retry_after_s: float, now_s: float, scope: str = REQUEST_WEIGHT) -> None:
         """The venue answered 429 (or 403 from its firewall): everyone waits."""
         with self._lock:
-            self._turn(now_s)
             fresh = self._blocked_until_s <= now_s
             self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s)
             self._block_scope = scope
-            used, limit = self._used + self._in_flight, self._limit
+            used, limit = self._window.used(now_s), self._window.limit
         if fresh:  # requests that were under way meet the same 429; one line tells it all
             log.warning(
                 "rate.limited", venue=self.venue, scope=scope, used=used, limit=limit, retry_after_s=retry_after_s
@@ -165,92 +336,60 @@ class RateLedger:
         """The venue answered 418: nothing at all is sent until the ban is over."""
         until_ms = math.ceil((now_s + retry_after_s) * 1000)
         with self._lock:
-            self._turn(now_s)
             fresh = self._ban_until_ms <= now_s * 1000
             longer = until_ms > self._ban_until_ms
             self._ban_until_ms = max(self._ban_until_ms, until_ms)
-            used, limit = self._used + self._in_flight, self._limit
+            used, limit = self._window.used(now_s), self._window.limit
         if fresh:
             log.error("rate.banned", venue=self.venue, scope="IP", used=used, limit=limit, retry_after_s=retry_after_s)
         if longer and self._on_ban is not None:
             self._on_ban(until_ms)
 
-    def acquire(self, weight: int, priority: Priority, stop: threading.Event) -> None:
-        """Wait until ``weight`` is reserved.
+    # -- within: all called with the lock held, but _refusal ---------------------------------------------------
 
-        Raises Banned, or RateLimited when the wait is longer than ``max_wait_s``, when requests of higher priority
-        have kept this one out for twice that, or when ``stop`` was set meanwhile. Nothing is reserved then.
-        """
-        began_mono_s = time.monotonic()
-        while True:
-            now_s = self.clock()
-            wait_s = self.reserve(weight, priority, now_s)
-            if wait_s == 0.0:
-                return
-            starved = time.monotonic() - began_mono_s > 2 * self.max_wait_s
-            # short steps: a limit raised, or a clock set right, is noticed within a second
-            if wait_s > self.max_wait_s or starved or stop.wait(min(wait_s, 1.0)):
-                raise self._refusal(min(wait_s, WINDOW_S) if math.isinf(wait_s) else wait_s, now_s)
+    def _deal(self, now_s: float) -> None:
+        """Serve all whose turn it is, and wake them."""
+        if not len(self._queue) or self._gate_s(now_s) > 0:
+            return
+        served = self._queue.deal(now_s)
+        self._count_raw(len(served), now_s)
+        for claim in served:
+            self._wakes[claim].set()
+
+    def _gate_s(self, now_s: float) -> float:
+        """Seconds for which nothing may be sent, whatever its weight; 0.0 when something may."""
+        blocked_s = max(self._blocked_until_s, self._ban_until_ms / 1000) - now_s
+        if blocked_s > 0:
+            return blocked_s
+        if self._raw is not None and self._raw.used(now_s) >= self._raw.limit * _RAW_SHARE:
+            return self._raw.left_s(now_s)
+        return 0.0
+
+    def _count_raw(self, requests: int, now_s: float) -> None:
+        if self._raw is not None:
+            self._raw.add(requests, now_s)
 
     def _refusal(self, wait_s: float, now_s: float) -> Banned | RateLimited:
         with self._lock:
             if self._ban_until_ms > now_s * 1000:
                 return Banned(wait_s)
-            return RateLimited(self._block_scope if self._blocked_until_s > now_s else REQUEST_WEIGHT, wait_s)
-
-    def _turn(self, now_s: float) -> None:
-        """Begin a new window when ``now_s`` is in one. Called with the lock held."""
-        window = int(now_s // WINDOW_S)
-        if window > self._window:
-            # late weight still in flight is counted twice for that moment: a little too careful, and simple
-            next_one = window == self._window + 1
-            carried = min(self._late, self._used) if next_one else 0
-            self._previous = self._used - carried if next_one else 0
-            self._used, self._late, self._window = carried, 0, window
-        elif window < self._window:
-            # the clock was set back: keep the count, as the venue's minute has not turned
-            self._window = window
+            if self._blocked_until_s > now_s:
+                return RateLimited(self._block_scope, wait_s)
+            return RateLimited(RAW_REQUESTS if self._gate_s(now_s) > 0 else REQUEST_WEIGHT, wait_s)
 
 
-class SlidingBudget:
-    """At most ``limit`` events in any ``window_s`` seconds. Thread-safe; ``now_s`` is monotonic seconds.
-
-    Binance Spot: 300 connection attempts in 5 minutes an address, 5 messages a second towards a stream socket.
-    """
-
-    def __init__(self, limit: int, window_s: float) -> None:
-        if limit < 1 or window_s <= 0:
-            raise ValueError(f"not a budget: {limit} in {window_s} s")
-        self.limit, self.window_s = limit, window_s
-        self._lock = threading.Lock()  # guards _spent_s
-        # of the last ``limit`` events: the oldest of them says when there is room again
-        self._spent_s: deque[float] = deque(maxlen=limit)
-
-    def delay_s(self, now_s: float) -> float:
-        """How long to wait before one more event is within the budget; 0.0 when it is now."""
-        with self._lock:
-            return self._delay_s(now_s)
-
-    def spend(self, now_s: float) -> None:
-        """One event happens now, within the budget or not."""
-        with self._lock:
-            self._spent_s.append(now_s)
-
-    def take(self, now_s: float) -> float:
-        """``delay_s``, and when that is 0.0 ``spend`` in the same step: for budgets that threads share."""
-        with self._lock:
-            delay_s = self._delay_s(now_s)
-            if delay_s == 0.0:
-                self._spent_s.append(now_s)
-            return delay_s
-
-    def _delay_s(self, now_s: float) -> float:
-        if len(self._spent_s) < self.limit:
-            return 0.0
-        return max(0.0, self._spent_s[0] + self.window_s - now_s)
+def _check_weight(weight: int) -> None:
+    if weight < 0:
+        raise ValueError(f"weight must not be negative: {weight}")
 
 
-def _checked_limit(weight_per_minute: int) -> int:
-    if weight_per_minute < 1:
-        raise ValueError(f"a weight limit must be positive, not {weight_per_minute}")
-    return weight_per_minute
+__all__ = [
+    "REQUEST_WEIGHT",
+    "SHARES",
+    "Claim",
+    "Forecast",
+    "RateLedger",
+    "RateStatus",
+    "SlidingBudget",
+    "Usage",
+]

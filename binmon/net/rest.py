@@ -11,16 +11,17 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 import requests
-import requests.adapters
 import urllib3
 
 from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
 from binmon.net.ledger import REQUEST_WEIGHT, RateLedger
+from binmon.net.patience import Patience, PatientAdapter
 
 T = TypeVar("T")
 
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+ORDER_COUNT_HEADER = "x-mbx-order-count-"  # then the interval: 10S, 1D
 DEFAULT_LIMITED_S = 60.0  # 429 without Retry-After: the longest a one-minute window can last
 DEFAULT_BANNED_S = 120.0  # 418 without Retry-After: the shortest ban, Binance Spot, limits
 FIREWALL_S = 120.0  # 403: the firewall names no time; Binance Spot advises minutes
@@ -44,15 +45,17 @@ class RestSession:
         *,
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 10.0,
+        total_timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
         trust_env: bool = False,
     ) -> None:
-        """``read_timeout_s`` is the longest pause between two reads of an answer. ``trust_env`` lets requests
-        look for proxies and ``.netrc`` in the environment; off, as a stray variable must not reroute us."""
+        """``read_timeout_s`` is the longest pause between two reads of an answer, ``total_timeout_s`` the longest from
+        the sending to the end of the answer. ``trust_env`` lets requests look for proxies and ``.netrc`` in the
+        environment; off, as a stray variable must not reroute us."""
         self.venue = venue
         self.base_url = base_url.rstrip("/")
         self._ledger = ledger
-        self._timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._timeouts_s, self._total_timeout_s = (connect_timeout_s, read_timeout_s), total_timeout_s
         self._headers = dict(headers or {})
         self._trust_env = trust_env
         self._of_thread = threading.local()
@@ -65,24 +68,28 @@ class RestSession:
         """The body of the answer to GET ``path``.
 
         Waits for ``weight`` in the ledger first (until ``stop``). Raises VenueUnreachable (no connection, no answer
-        in time), VenueFailed (5xx, a truncated body, something that is not JSON), RateLimited (429, 403, or the
-        ledger), Banned (418) and RequestRefused (other 4xx).
+        in time or before ``stop``), VenueFailed (5xx, a truncated body, something that is not JSON), RateLimited (429,
+        403, or the ledger), Banned (418) and RequestRefused (other 4xx).
         """
         url = self.base_url + path
+        session, patience = self._of_this_thread()
         self._ledger.acquire(weight, priority, stop)
         reserved_s = self._ledger.clock()
         used: int | None = None
+        patience.begin(self._total_timeout_s, stop)
         try:
-            with self._session().get(
+            with session.get(
                 url, params=dict(params), timeout=self._timeouts_s, allow_redirects=False, stream=True
             ) as response:
                 used = _whole_number(response.headers.get(USED_WEIGHT_HEADER))
+                self._take_order_counts(response.headers)
                 body = self._body(url, response)
                 status, headers = response.status_code, response.headers
         except requests.Timeout as error:
-            raise VenueUnreachable(url, f"no answer in time ({type(error).__name__})") from error
+            reason = patience.ended_by or f"no answer in time ({type(error).__name__})"
+            raise VenueUnreachable(url, reason) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise VenueUnreachable(url, _first_line(error)) from error
+            raise VenueUnreachable(url, patience.ended_by or _first_line(error)) from error
         finally:
             self._ledger.settle(weight, used, self._ledger.clock(), reserved_s=reserved_s)
         if status != 200:
@@ -114,20 +121,26 @@ class RestSession:
         for session in sessions:
             session.close()
 
-    def _session(self) -> requests.Session:
-        """The session of this thread."""
-        session: requests.Session | None = getattr(self._of_thread, "session", None)
-        if session is None:
-            session = requests.Session()
+    def _of_this_thread(self) -> tuple[requests.Session, Patience]:
+        """The session of this thread, and how long its requests may take."""
+        known: tuple[requests.Session, Patience] | None = getattr(self._of_thread, "known", None)
+        if known is None:
+            session, patience = requests.Session(), Patience()
             session.trust_env = self._trust_env
             session.headers.update(self._headers)
-            adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+            adapter = PatientAdapter(patience)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
-            self._of_thread.session = session
+            known = self._of_thread.known = (session, patience)
             with self._lock:
                 self._sessions.add(session)
-        return session
+        return known
+
+    def _take_order_counts(self, headers: Mapping[str, str]) -> None:
+        """Tell the ledger how many orders the venue counts; only answers to orders say so."""
+        for name, text in headers.items():
+            if name.lower().startswith(ORDER_COUNT_HEADER) and (count := _whole_number(text)) is not None:
+                self._ledger.orders_used(name[len(ORDER_COUNT_HEADER) :].upper(), count, self._ledger.clock())
 
     def _body(self, url: str, response: requests.Response) -> bytes:
         """All of the body, or VenueFailed when the connection gave less than it promised."""

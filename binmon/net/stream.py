@@ -71,11 +71,13 @@ class StreamConnection(Worker):
         connect_timeout_s: float = 10.0,
         put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
+        outgoing: SlidingBudget | None = None,
     ) -> None:
         """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake.
 
         ``silence_s`` without a single byte, pings included, ends the connection. ``connect_budget`` is shared by
-        all connections of the process. Raises ValueError for a URL that is not one of a WebSocket.
+        all connections of the process; ``outgoing`` is for the messages of this one, pongs included. Raises ValueError
+        for a URL that is not one of a WebSocket.
         """
         super().__init__(name)
         parts = urlsplit(url)
@@ -86,6 +88,7 @@ class StreamConnection(Worker):
         self._encrypted = parts.scheme == "wss"
         self._out, self._connect_budget, self._opening_messages = out, connect_budget, opening_messages
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
+        self._outgoing = outgoing or SlidingBudget(OUTGOING_MESSAGES, 1.0)
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
         self._reconnect_reason: str | None = None  # written by any thread, one reference at a time
         self._farewell = "stopped"
@@ -161,7 +164,7 @@ class _Connected:
         assert connection.sock is not None  # connect has returned
         self._socket: socket.socket = connection.sock
         self._cutter = FrameCutter()
-        self._outgoing = SlidingBudget(OUTGOING_MESSAGES, 1.0)
+        self._outgoing = worker._outgoing
         self._ping: bytes | None = None  # the newest ping that is not answered yet
         self._delivered = False
         self._lost = 0  # chunks of the burst that the channel drops now

@@ -99,6 +99,13 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("recorder.segment_finished", "info", "path rows bytes files rows_lost", "A segment became files."),
     _event("recorder.failed", "error", "path error", "The recording cannot be written."),
     _event("recorder.resumed", "info", "path rows rows_lost", "The recording can be written again."),
+    _event("metrics.listening", "info", "address", "The pages /metrics and /healthz are served."),
+    _event("metrics.failed", "error", "source error", "A part of the metrics, or all of them, cannot be had."),
+    _event("metrics.request_failed", "debug", "client", "A request for a page broke off."),
+    _event(
+        "recorder.deleted", "info", "path bytes reason", "Old recordings were deleted, as keep_days or keep_gb say."
+    ),
+    _event("recorder.compacted", "info", "path files rows bytes", "Many small files of a day became one."),
     _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
     _event("alert.sent", "info", "alert target attempt", "Somebody was told."),
     _event("alert.failed", "error", "alert target attempt", "Somebody could not be told."),

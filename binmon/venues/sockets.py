@@ -7,7 +7,7 @@ from typing import Any
 from binmon.core.backoff import BackoffPolicy
 from binmon.core.channel import Channel
 from binmon.core.supervisor import Supervisor
-from binmon.net.ledger import SlidingBudget
+from binmon.net.ledger import RateLedger
 from binmon.net.stream import StreamConnection
 from binmon.venues.base import Venue
 
@@ -17,8 +17,8 @@ _BACKOFF = BackoffPolicy(first_s=0.1, cap_s=30.0)
 class Sockets:
     """Opens, ends and reconnects the connections of one consumer; call it from that consumer's thread only."""
 
-    def __init__(self, venue: Venue, supervisor: Supervisor, inbox: Channel[Any], connects: SlidingBudget) -> None:
-        self._venue, self._supervisor, self._inbox, self._connects = venue, supervisor, inbox, connects
+    def __init__(self, venue: Venue, supervisor: Supervisor, inbox: Channel[Any], ledger: RateLedger) -> None:
+        self._venue, self._supervisor, self._inbox, self._ledger = venue, supervisor, inbox, ledger
         self._workers: dict[str, StreamConnection] = {}
 
     def open(self, group: str, feed: str, streams: tuple[str, ...]) -> None:
@@ -31,7 +31,8 @@ class Sockets:
             streams=plan.streams,
             opening_messages=plan.opening_messages,
             out=self._inbox,
-            connect_budget=self._connects,
+            connect_budget=self._ledger.connects,
+            outgoing=self._ledger.outgoing(feed),
         )
         self._workers[feed] = worker
         self._supervisor.add(worker, stage=0, policy=_BACKOFF)
@@ -42,6 +43,7 @@ class Sockets:
         if worker is not None:
             worker.say_why(reason)
             self._supervisor.retire(worker)
+            self._ledger.forget_outgoing(feed)
 
     def reconnect(self, feed: str, reason: str) -> None:
         """End a connection, to be opened anew under the same name; unknown ones are no error."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from binmon.errors import Banned, RateLimited
 from binmon.messages import Priority
-from binmon.net.ledger import RateLedger, SlidingBudget
+from binmon.net.ledger import RateLedger, RateStatus, Usage
 
 MINUTE_S = 60.0
 T0 = 1_800_000_000.0  # the turn of a minute
@@ -196,6 +196,153 @@ def test_a_clock_set_back_does_not_free_the_window_and_does_not_freeze_it():
     assert book.reserve(10, Priority.ORDER, MID - 3600 + 60) == 0.0
 
 
+def full(clock, **options):
+    book = ledger(weight_per_minute=1000, clock=clock, edge_s=0.0, **options)
+    book.acquire(1000, Priority.ORDER, threading.Event())
+    book.settle(1000, 1000, clock.now_s)
+    return book
+
+
+def until(true):
+    patience = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < patience
+        threading.Event().wait(0.002)
+
+
+def test_threads_that_wait_are_served_by_priority_whoever_wakes_first():
+    clock = Clock()
+    book = full(clock)
+    order, refused, stop = [], [], threading.Event()
+
+    def ask(priority):
+        try:
+            book.acquire(100, priority, stop)
+            order.append(priority)
+        except RateLimited:
+            refused.append(priority)
+
+    threads = []
+    for priority in (Priority.LISTING, Priority.AUDIT, Priority.RESYNC, Priority.INITIAL_SYNC, Priority.RESYNC):
+        threads.append(threading.Thread(target=ask, args=(priority,)))
+        threads[-1].start()
+        until(lambda: sum(book.status(clock.now_s).waiting.values()) == len(threads))
+    book.set_limits(weight_per_minute=250)  # room for two resyncs: 225 is their share
+    clock.now_s = T0 + 60
+    until(lambda: len(order) == 2)
+    assert order == [Priority.RESYNC, Priority.RESYNC]
+    assert book.status(clock.now_s).waiting == {
+        Priority.INITIAL_SYNC: 1, Priority.AUDIT: 1, Priority.LISTING: 1,
+    }  # fmt: skip
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(refused) == 3 and book.status(clock.now_s).waiting == {} and book.used == 200
+
+
+def test_a_direct_reservation_does_not_go_past_those_that_wait():
+    clock = Clock()
+    book = full(clock)
+    claim = book.enter(800, Priority.RESYNC, clock.now_s)
+    clock.now_s = T0 + 61
+    assert book.reserve(150, Priority.AUDIT, clock.now_s) > 0
+    assert book.reserve(150, Priority.ORDER, clock.now_s) == 0.0
+    assert book.deal(claim, clock.now_s) > 0  # 950 is more than the share of a resync
+    book.leave(claim)
+    assert book.reserve(150, Priority.AUDIT, clock.now_s) == 0.0
+
+
+def test_a_claim_that_was_served_too_late_gives_its_weight_back():
+    clock = Clock()
+    book = full(clock)
+    first, second = (book.enter(600, Priority.RESYNC, clock.now_s) for _ in range(2))
+    clock.now_s = T0 + 61
+    assert book.deal(second, clock.now_s) > 0  # it served the first, which does not know yet
+    book.leave(first)
+    assert book.deal(second, clock.now_s) == 0.0
+    book.leave(second)  # reported as served: its weight is its own
+    assert book.used == 600
+
+
+def test_everything_at_once():
+    clock = Clock()
+    book = ledger(clock=clock, weight_per_minute=1200)
+    book.set_limits(orders={"10S": 50, "1D": 160_000}, raw_requests=("5M", 1000))
+    book.orders_used("10S", 7, MID)
+    book.orders_used("1D", 99, MID)
+    book.orders_used("1H", 5, MID)  # not listed: there is no limit to hold it against
+    book.acquire(20, Priority.LISTING, threading.Event())
+    book.connects.spend(100.0)
+    assert book.outgoing("market-1") is book.outgoing("market-1")
+    book.outgoing("market-1").spend(100.0)
+    book.outgoing("market-2").spend(98.0)
+    book.forget_outgoing("market-3")
+    claim = book.enter(1200, Priority.AUDIT, MID)
+    book.limited(5.0, MID)
+    status = book.status(MID, now_mono_s=100.5)
+    assert status == RateStatus(
+        venue="binance",
+        weight=Usage(20, 1200),
+        window_ends_in_s=30.0,
+        in_flight=20,
+        blocked_until_s=MID + 5,
+        ban_until_s=0.0,
+        connects=Usage(1, 280),
+        connects_window_s=300.0,
+        orders={"10S": Usage(7, 50), "1D": Usage(99, 160_000)},
+        raw_requests=Usage(1, 1000),
+        outgoing={"market-1": Usage(1, 4), "market-2": Usage(0, 4)},
+        waiting={Priority.AUDIT: 1},
+    )
+    book.leave(claim)
+    book.forget_outgoing("market-2")
+    later = book.status(MID + 10, now_mono_s=500.0)
+    assert later.orders["10S"].used == 0 and later.connects.used == 0 and later.outgoing.keys() == {"market-1"}
+
+
+def test_limits_that_make_no_sense_change_nothing():
+    book = ledger(weight_per_minute=100)
+    for wrong in ({"orders": {"10X": 5}}, {"raw_requests": ("5M", 0)}, {"weight_per_minute": -1}):
+        with pytest.raises(ValueError):
+            book.set_limits(**({"weight_per_minute": 50} | wrong))
+    assert book.limit == 100 and book.status(MID).orders == {}
+
+
+def test_a_limit_that_is_raised_keeps_its_count():
+    book = ledger()
+    book.set_limits(orders={"10S": 50}, raw_requests=("5M", 100))
+    book.orders_used("10S", 7, MID)
+    assert book.reserve(0, Priority.ORDER, MID) == 0.0
+    book.set_limits(orders={"10S": 100}, raw_requests=("5M", 200))
+    status = book.status(MID)
+    assert status.orders == {"10S": Usage(7, 100)} and status.raw_requests == Usage(1, 200)
+
+
+def test_requests_are_counted_whatever_they_weigh():
+    book = ledger(max_wait_s=10)
+    book.set_limits(raw_requests=("5M", 10))
+    for _ in range(9):  # a tenth is kept back
+        assert book.reserve(0, Priority.ORDER, MID) == 0.0
+    assert book.reserve(0, Priority.ORDER, MID) == pytest.approx(270.0)
+    with pytest.raises(RateLimited) as caught:
+        book.acquire(0, Priority.ORDER, threading.Event())
+    assert caught.value.scope == "RAW_REQUESTS"
+    assert book.reserve(0, Priority.ORDER, MID + 270) == 0.0
+
+
+def test_a_forecast_while_blocked_or_behind_others():
+    book = ledger()
+    assert book.forecast([], Priority.RESYNC, MID).seconds == 0.0
+    assert book.forecast([250] * 21, Priority.RESYNC, MID).seconds == 0.0
+    assert book.forecast([250] * 22, Priority.RESYNC, MID).seconds == 30.5
+    assert book.forecast([250, 6001], Priority.RESYNC, MID).seconds == float("inf")
+    claim = book.enter(5400, Priority.RESYNC, MID)
+    assert book.forecast([250], Priority.AUDIT, MID).seconds == 30.5
+    book.leave(claim)
+    book.banned(100.0, MID)
+    assert book.forecast([250], Priority.RESYNC, MID).seconds == pytest.approx(100.0)
+
+
 @st.composite
 def traffic(draw):
     """Requests: (pause before, weight, priority, way to the venue, way back)."""
@@ -245,44 +392,3 @@ def test_the_venue_never_counts_more_than_its_limit_in_a_minute(requests, skew_s
             events.sort()
     play_until(now_s + 100)
     assert served  # a ledger that never says yes would pass as well
-
-
-def test_a_sliding_budget():
-    budget = SlidingBudget(2, 10.0)
-    assert budget.delay_s(0.0) == 0.0
-    budget.spend(0.0)
-    assert budget.take(4.0) == 0.0
-    assert budget.delay_s(4.0) == 6.0 and budget.take(5.0) == 5.0
-    assert budget.take(10.0) == 0.0
-    assert budget.delay_s(11.0) == 3.0
-    budget.spend(11.0)  # over the budget: counts all the same
-    assert budget.delay_s(12.0) == 8.0
-    with pytest.raises(ValueError):
-        SlidingBudget(0, 1.0)
-
-
-@given(st.lists(st.floats(0.0, 3.0), max_size=100), st.integers(1, 5))
-def test_a_budget_holds_in_every_window(pauses, limit):
-    budget = SlidingBudget(limit, 2.0)
-    now_s, spent = 0.0, []
-    for pause_s in pauses:
-        now_s += pause_s
-        delay_s = budget.take(now_s)
-        if delay_s == 0.0:
-            spent.append(now_s)
-            assert sum(now_s - at_s < 1.999999 for at_s in spent) <= limit
-        else:
-            assert 0 < delay_s < 2.000001 and budget.delay_s(now_s + delay_s + 1e-9) == 0.0
-
-
-def test_a_budget_shared_by_threads_is_not_overspent():
-    budget = SlidingBudget(50, 1000.0)
-    taken = []
-    threads = [
-        threading.Thread(target=lambda: taken.extend(budget.take(1.0) == 0.0 for _ in range(40))) for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(taken) == 50

@@ -1,7 +1,10 @@
 """The mapping of answers to errors, with canned answers and with a real server that misbehaves."""
 
+import contextlib
 import http.server
 import json
+import pathlib
+import ssl
 import threading
 import time
 
@@ -188,6 +191,12 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def venue():
     """A real server whose behaviour is its path; ``venue.seen`` holds who asked."""
+    with serve() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve(encryption=None):
     seen = []
     release = threading.Event()
 
@@ -219,6 +228,21 @@ def venue():
                     self.wfile.flush()
                     release.wait(5)
                     self.close_connection = True
+                case "/drips":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[")
+                    while not release.wait(0.02):
+                        self.wfile.write(b" ")
+                    self.close_connection = True
+                case "/drips-head":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                    while not release.wait(0.02):
+                        self.wfile.write(b"X-A: b\r\n")
+                    self.close_connection = True
+                case "/slow":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+                    for part in (b"[1,2,3,4,5", b",6,7,8,9]\n"):
+                        release.wait(0.25)  # longer than one turn of reading
+                        self.wfile.write(part)
                 case "/silent":
                     release.wait(5)
                     self.close_connection = True
@@ -228,14 +252,18 @@ def venue():
                     self.raw(b"hello\r\n\r\n")
 
     server = Server(("127.0.0.1", 0), Handler)
+    if encryption is not None:
+        server.socket = encryption.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     server.seen, server.base = seen, f"http://127.0.0.1:{server.server_address[1]}"
-    yield server
-    release.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        release.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -260,6 +288,78 @@ def test_a_real_server_that_breaks_off(venue, path, expected):
     assert rest._ledger.used == 5
     assert ask(rest, "/good") == b"{}"
     rest.close()
+
+
+@pytest.mark.parametrize("path", ["/drips", "/silent", "/stalls"])
+def test_a_whole_answer_has_a_deadline(venue, path):
+    rest = session(venue.base, total_timeout_s=0.5)
+    began = time.monotonic()
+    with pytest.raises(VenueUnreachable, match=r"no whole answer within 0\.5 s"):
+        ask(rest, path)
+    assert time.monotonic() - began >= 0.5
+    assert rest._ledger.status(MID).in_flight == 0 and rest._ledger.used == 5
+    assert ask(rest, "/good") == b"{}"
+    rest.close()
+
+
+@pytest.mark.parametrize("path", ["/drips", "/silent", "/drips-head"])
+def test_a_stop_ends_the_reading(venue, path):
+    rest, stop = session(venue.base, read_timeout_s=100.0, total_timeout_s=100.0), threading.Event()
+    failed = []
+
+    def get():
+        with pytest.raises(VenueUnreachable) as caught:
+            rest.get(path, {}, 5, Priority.RESYNC, stop)
+        failed.append(str(caught.value))
+
+    thread = threading.Thread(target=get)
+    thread.start()
+    patience = time.monotonic() + 10
+    while not venue.seen:
+        assert time.monotonic() < patience
+        stop.wait(0.01)
+    stop.set()
+    thread.join(50)
+    assert not thread.is_alive()
+    # a head of too many lines may end by itself while the machine is busy
+    assert failed and ("told to stop" in failed[0] or path == "/drips-head")
+    rest.close()
+
+
+def test_an_answer_that_pauses_is_read_and_its_connection_kept(venue):
+    rest = session(venue.base)
+    for _ in range(2):
+        assert ask(rest, "/slow") == b"[1,2,3,4,5,6,7,8,9]\n"
+    assert len({port for port, _ in venue.seen}) == 1
+    rest.close()
+
+
+def test_tls_and_a_certificate_that_nobody_vouches_for():
+    certificate = pathlib.Path(__file__).parent / "tls" / "localhost.pem"
+    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    encryption.load_cert_chain(certificate)
+    with serve(encryption) as venue:
+        url = venue.base.replace("http://", "https://")
+        rest = session(url, total_timeout_s=0.6)
+        rest._of_this_thread()[0].verify = str(certificate)
+        assert ask(rest, "/good") == b"{}" == ask(rest, "/good")
+        assert len({port for port, _ in venue.seen}) == 1
+        with pytest.raises(VenueUnreachable, match="no whole answer"):
+            ask(rest, "/drips")
+        assert ask(rest, "/good") == b"{}"
+        rest.close()
+        with pytest.raises(VenueUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            ask(session(url), "/good")
+
+
+def test_order_counts_go_to_the_ledger():
+    rest = session()
+    rest._ledger.set_limits(orders={"10S": 50, "1D": 160_000})
+    headers = {"X-MBX-ORDER-COUNT-10S": "3", "x-mbx-order-count-1d": "77", "X-MBX-ORDER-COUNT-1H": "what"}
+    with responses.RequestsMock() as canned:
+        canned.get(f"{BASE}/a", body=b"[]", headers=headers)
+        ask(rest, "/a")
+    assert {name: one.used for name, one in rest._ledger.status(MID).orders.items()} == {"10S": 3, "1D": 77}
 
 
 def test_nobody_listens(venue):

@@ -92,6 +92,7 @@ def configuration(rest: str, stream: str, symbols: list[str] | str, **sections: 
         "venues": {"binance": {"environment": "testnet", "endpoints": {"rest": rest, "stream": stream}}},
         "books": {"symbols": symbols, "snapshot_every": 10},
         "recorder": {"directory": "data", "flush_interval_s": 0.5},
+        "metrics": {"listen": "127.0.0.1:0"},  # several daemons may run at a time
     }
     for section, keys in sections.items():
         config.setdefault(section, {}).update(keys)

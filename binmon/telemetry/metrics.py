@@ -1,0 +1,235 @@
+"""The metrics page: what others count is gathered when somebody asks for it, and rendered as Prometheus text.
+
+``python -m binmon.telemetry.metrics > docs/metrics.md`` writes the reference.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from binmon.telemetry.histogram import HistogramSnapshot
+
+log = structlog.get_logger("binmon.metrics")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class MetricKind(enum.StrEnum):
+    """What may be done with a metric's values."""
+
+    COUNTER = "counter"  # only grows until a restart: look at its rate
+    GAUGE = "gauge"  # goes up and down: look at the value
+    HISTOGRAM = "histogram"  # delays in buckets: look at its quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One declared metric: everything but its values."""
+
+    name: str
+    kind: MetricKind
+    labels: tuple[str, ...]
+    meaning: str
+
+    def figure(self, value: float | HistogramSnapshot, *label_values: str) -> Figure:
+        """A value of this metric. Raises ValueError when value or labels are not those declared."""
+        if len(label_values) != len(self.labels):
+            raise ValueError(f"{self.name} has the labels {self.labels}, not {len(label_values)} values")
+        if isinstance(value, HistogramSnapshot) is not (self.kind is MetricKind.HISTOGRAM):
+            raise ValueError(f"{self.name} is a {self.kind}: {type(value).__name__} is no value of it")
+        return Figure(self.name, self.kind, self.meaning, value, tuple(zip(self.labels, label_values, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One value of the metrics page. ``labels`` are (name, value)."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    value: float | HistogramSnapshot
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+Source = Callable[[], Iterable[Figure]]
+
+
+def _metric(name: str, kind: str, labels: str, meaning: str) -> Metric:
+    return Metric(name, MetricKind(kind), tuple(labels.split()), meaning)
+
+
+METRICS: tuple[Metric, ...] = (
+    _metric("binmon_build_info", "gauge", "version config_hash", "Always 1; which version runs which configuration."),
+    _metric("binmon_worker_up", "gauge", "worker", "1 while the worker's thread runs, 0 when it failed or has ended."),
+    _metric("binmon_worker_cpu_seconds_total", "counter", "worker", "Processor time of the worker's present thread."),
+    _metric("binmon_worker_beat_age_seconds", "gauge", "worker", "Since the worker's loop has last turned."),
+    _metric("binmon_worker_progress_total", "counter", "worker", "How often the worker did what it exists for."),
+    _metric("binmon_channel_depth", "gauge", "channel", "Messages that wait between two workers."),
+    _metric("binmon_channel_capacity", "gauge", "channel", "How many messages may wait at most."),
+    _metric("binmon_channel_dropped_total", "counter", "channel", "Messages dropped because the channel was full."),
+    _metric("binmon_recorder_rows_total", "counter", "", "Rows that are on disk."),
+    _metric("binmon_recorder_rows_lost_total", "counter", "", "Rows and events that were lost, at whatever stage."),
+    _metric("binmon_recorder_bytes_total", "counter", "", "Bytes written to segments."),
+    _metric("binmon_recorder_failing", "gauge", "", "1 while the disk refuses what the recorder writes."),
+    _metric("binmon_books", "gauge", "venue state", "Books in this state; every book is in one."),
+    _metric("binmon_book_apply_lag_seconds", "histogram", "venue", "From a frame's arrival to its update in the book."),
+    _metric("binmon_book_gaps_total", "counter", "venue", "Gaps found in the update ids of books."),
+    _metric("binmon_book_resyncs_total", "counter", "venue", "Books loaded anew from a snapshot."),
+    _metric(
+        "binmon_book_duplicates_total", "counter", "venue", "Updates that another connection had delivered before."
+    ),
+    _metric("binmon_book_audits_total", "counter", "venue result", "Comparisons with a snapshot of the venue."),
+    _metric("binmon_stream_rotations_total", "counter", "venue", "Connections that a successor took over from."),
+    _metric("binmon_stream_connections", "gauge", "venue state", "Connections to the venue's streams."),
+    _metric("binmon_rate_weight_used", "gauge", "venue", "Request weight of this minute, requests under way included."),
+    _metric("binmon_rate_weight_limit", "gauge", "venue", "Request weight that the venue allows a minute."),
+    _metric("binmon_rate_waiting", "gauge", "venue priority", "Requests that wait for request weight."),
+    _metric("binmon_rate_banned_until_seconds", "gauge", "venue", "End of the last known ban, since 1970; 0 for none."),
+    _metric("binmon_rate_connects_used", "gauge", "venue", "Connection attempts in the last five minutes."),
+    _metric("binmon_rate_connects_limit", "gauge", "venue", "Connection attempts we allow ourselves in that time."),
+    _metric("binmon_rate_full_resync_weight", "gauge", "venue", "Request weight that a resync of all books costs."),
+    _metric("binmon_rate_full_resync_seconds", "gauge", "venue", "How long a resync of all books would take from now."),
+    _metric("binmon_clock_offset_seconds", "gauge", "venue", "The venue's clock minus ours, as measured last."),
+)
+
+DECLARED: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+_ERRORS = _metric("binmon_metrics_errors_total", "counter", "source", "Sources of this page that failed when asked.")
+
+
+class MetricsRegistry:
+    """Gathers figures from its sources whenever the page is asked for. Any thread may render.
+
+    A source that fails, or gives a figure that contradicts another, does not break the page: it is counted in
+    ``binmon_metrics_errors_total`` and logged the first time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the two below
+        self._sources: dict[str, Source] = {}
+        self._errors: dict[str, int] = {}
+        # one of our own: what other libraries register for themselves stays off the page
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Gathering(self))
+
+    def add(self, name: str, source: Source) -> None:
+        """Ask ``source`` from now on; a source of the same name is replaced. It is called in any thread."""
+        with self._lock:
+            self._sources[name] = source
+
+    def render(self) -> bytes:
+        """The page, of `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+    def families(self) -> Iterator[Family]:
+        """Everything the sources give now, by metric."""
+        families: dict[str, Family] = {}
+        shapes: dict[str, tuple[MetricKind, tuple[str, ...]]] = {}
+        taken: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        with self._lock:
+            sources = dict(self._sources)
+        for name, source in sources.items():
+            try:
+                for figure in source():
+                    key, shape = (figure.name, figure.labels), (figure.kind, tuple(label for label, _ in figure.labels))
+                    if key in taken or shapes.setdefault(figure.name, shape) != shape:
+                        problem = f"{figure.name} {dict(figure.labels)} was given before, or in another shape"
+                        self._failed(name, ValueError(problem))
+                        continue
+                    taken.add(key)
+                    _put(families.setdefault(figure.name, _family(figure)), figure)
+            except Exception as error:  # whatever is wrong with one source, the others are worth seeing
+                self._failed(name, error)
+        yield from families.values()
+        with self._lock:
+            errors = [_ERRORS.figure(self._errors.get(name, 0), name) for name in sources]
+        if errors:
+            family = _family(errors[0])
+            for figure in errors:
+                _put(family, figure)
+            yield family
+
+    def _failed(self, name: str, error: Exception) -> None:
+        with self._lock:
+            count = self._errors[name] = self._errors.get(name, 0) + 1
+        if count == 1:
+            log.error("metrics.failed", source=name, error=f"{type(error).__name__}: {error}", exc_info=error)
+
+
+class _Gathering(Collector):
+    """What the library asks for the families."""
+
+    def __init__(self, registry: MetricsRegistry) -> None:
+        self._of = registry
+
+    def collect(self) -> Iterator[Family]:
+        return self._of.families()
+
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+_FAMILIES: dict[MetricKind, type[Family]] = {
+    MetricKind.COUNTER: CounterMetricFamily,
+    MetricKind.GAUGE: GaugeMetricFamily,
+    MetricKind.HISTOGRAM: HistogramMetricFamily,
+}
+
+
+def _family(figure: Figure) -> Family:
+    return _FAMILIES[figure.kind](figure.name, figure.help, labels=[name for name, _ in figure.labels])
+
+
+def _put(family: Family, figure: Figure) -> None:
+    labels = [value for _, value in figure.labels]
+    if isinstance(family, HistogramMetricFamily):
+        if not isinstance(figure.value, HistogramSnapshot):
+            raise ValueError(f"{figure.name} is a histogram, and {figure.value!r} is none")
+        family.add_metric(labels, buckets=_cumulative(figure.value), sum_value=figure.value.sum_s)
+    elif isinstance(figure.value, HistogramSnapshot):
+        raise ValueError(f"{figure.name} is a {figure.kind}, not a histogram")
+    else:
+        family.add_metric(labels, figure.value)
+
+
+def _cumulative(histogram: HistogramSnapshot) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each holds all below it, the last is called infinity."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound_s, count in zip((*histogram.bounds_s, float("inf")), histogram.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound_s == float("inf") else str(bound_s), total))
+    return buckets
+
+
+def reference() -> str:
+    """The page ``docs/metrics.md``."""
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Written by `python -m binmon.telemetry.metrics > docs/metrics.md`; edit binmon/telemetry/metrics.py. -->",
+        "",
+        "`GET /metrics` at `metrics.listen` gives them as Prometheus text. A counter starts at zero when the daemon does.",
+        "Beside these, `process_*` tells of the process: processor time, memory, open files, start. `GET /healthz` at the",
+        "same address says whether all is well: status 200 or 503, and JSON that says why not.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for metric in (*METRICS, _ERRORS):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
