@@ -22,6 +22,8 @@ from .server import Sandbox
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.25
+_FLAGS = {"generated_symbols": "--generate"}
+"""Settings whose option has another name."""
 
 
 class BadOption(ValueError):
@@ -41,13 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rest-port", type=int, metavar="N", help="port of REST; 0 (default): any free one")
     parser.add_argument("--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one")
     parser.add_argument("--symbols", type=_symbol_list, metavar="A,B", help="symbols to list (default: eight of them)")
+    parser.add_argument(
+        "--generate", dest="generated_symbols", type=int, metavar="N", help="list N made-up symbols beside those"
+    )
+    parser.add_argument(
+        "--generated-rate", type=float, metavar="X", help="order-flow actions a second of each made-up symbol"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="decides the order flow and the keys (default 1)")
     parser.add_argument("--replay", metavar="FILE", help="serve a recording (.tsv or .tsv.gz) instead of a market")
     parser.add_argument("--speed", type=float, metavar="X", help="pace of the replay (default 1)")
-    parser.add_argument("--rate", type=float, metavar="X", help="order-flow actions a second and symbol")
+    parser.add_argument("--rate", type=float, metavar="X", help="order-flow actions a second and named symbol")
     parser.add_argument("--ping-interval-s", type=float, metavar="X", help="seconds between pings (default 20)")
     parser.add_argument("--pong-timeout-s", type=float, metavar="X", help="seconds to wait for a pong (default 60)")
     parser.add_argument("--life-s", type=float, metavar="X", help="life of a stream connection (default 86400)")
+    parser.add_argument(
+        "--life-notice-s", type=float, metavar="X", help="announce serverShutdown so long before (default: not at all)"
+    )
     parser.add_argument("--weight-limit", type=int, metavar="N", help="request weight a window (default 6000)")
     parser.add_argument("--weight-window-s", type=int, metavar="N", help="length of that window (default 60)")
     parser.add_argument("--connect-limit", type=int, metavar="N", help="stream connects in 5 minutes (default 300)")
@@ -108,7 +119,7 @@ def gather(args: argparse.Namespace) -> tuple[SandboxOptions, bool]:
         value = getattr(args, key, None)
         if value is not None:
             values[key] = value
-            source[key] = f"--{key.replace('_', '-')}"
+            source[key] = _FLAGS.get(key) or f"--{key.replace('_', '-')}"
     for key, value in values.items():
         _check(key, value, source[key])
     until_stdin_closes = bool(values.pop("until_stdin_closes", False))
@@ -142,10 +153,13 @@ _RANGES: dict[str, tuple[type | tuple[type, ...], float, float, str]] = {
     "stream_port": (int, 0, 65535, "a port from 0 to 65535"),
     "seed": (int, -(2**63), 2**63, "an integer"),
     "rate": ((int, float), 0.01, 10_000, "a number from 0.01 to 10000"),
+    "generated_symbols": (int, 0, 5000, "an integer from 0 to 5000"),
+    "generated_rate": ((int, float), 0.01, 10_000, "a number from 0.01 to 10000"),
     "speed": ((int, float), 0.001, 1_000_000, "a number above 0"),
     "ping_interval_s": ((int, float), 0.01, 86_400, "seconds above 0"),
     "pong_timeout_s": ((int, float), 0.01, 86_400, "seconds above 0"),
     "life_s": ((int, float), 0.01, 10_000_000, "seconds above 0"),
+    "life_notice_s": ((int, float), 0.0, 10_000_000, "seconds of 0 or more"),
     "weight_limit": (int, 1, 2**31, "an integer of 1 or more"),
     "weight_window_s": (int, 1, 86_400, "an integer of 1 or more"),
     "ban_s": ((int, float), 0.01, 259_200, "seconds above 0"),

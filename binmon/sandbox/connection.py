@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from . import control, frames, handshake
+from .clock import stamp
 from .hub import Message, StreamHub
 from .outbox import Outbox
 
@@ -47,6 +48,13 @@ class ConnectionInfo:
     combined: bool
     microseconds: bool
     opened_ms: int
+    age_s: float
+    events: int
+    """Events queued for it so far, lost ones not counted."""
+    delay_ms: float
+    """Delay of a slow link; zero for a good one."""
+    dead: bool
+    """Whether it plays dead."""
     frames: int
     bytes: int
     pending_bytes: int
@@ -81,6 +89,7 @@ class Connection:
         self.delivering = False
         self.frames_sent = 0
         self._opened_ms = server.clock.now_ms()
+        self._opened_s = time.monotonic()
         self._ended = False
         self._closing_until: float | None = None
         self._dead_until = 0.0
@@ -108,6 +117,13 @@ class Connection:
     def flush(self) -> None:
         """Write what is queued, as far as it goes without waiting."""
         self.outbox.flush()
+
+    def announce_shutdown(self) -> None:
+        """Tell the client, in the shape of its connection, that the server is about to go."""
+        now_us = self._server.clock.now_us()
+        text = '{{"e":"serverShutdown","E":{}}}'
+        self.deliver(Message("!serverShutdown", "", lambda micro: text.format(stamp(now_us, micro))))
+        self.flush()
 
     def send_bytes(self, data: bytes) -> None:
         """Put arbitrary bytes on the wire, good frames or not."""
@@ -147,6 +163,10 @@ class Connection:
             combined=self.subscriptions.combined,
             microseconds=self.microseconds,
             opened_ms=self._opened_ms,
+            age_s=round(time.monotonic() - self._opened_s, 3),
+            events=self.frames_sent,
+            delay_ms=self.outbox.delay_ms,
+            dead=self._dead_until > 0.0,
             frames=self.frames_sent,
             bytes=self.outbox.sent_bytes,
             pending_bytes=self.outbox.pending_bytes,
@@ -210,6 +230,8 @@ class Connection:
         poller.register(self._socket, select.POLLIN)
         now = time.monotonic()
         ends = now + self._options.life_s
+        notice = self._options.life_notice_s
+        announces = ends - notice if notice is not None else None
         next_ping = now + self._options.ping_interval_s
         registered = select.POLLIN
         while not self._ended:
@@ -221,6 +243,9 @@ class Connection:
                     self._wake_up()
                     continue
             else:
+                if announces is not None and now >= announces:
+                    self.announce_shutdown()
+                    announces = None
                 if now >= ends:
                     self._send_close(1001, "connection life ended")
                     ends = now + _CLOSE_WAIT_S * 10
@@ -231,7 +256,14 @@ class Connection:
                     return
                 writable, delayed = self.outbox.next_write()
                 wanted = select.POLLIN | (select.POLLOUT if writable else 0)
-                deadline = min(ends, next_ping, delayed or ends, self._closing_until or ends, self._pong_deadline(ends))
+                deadline = min(
+                    ends,
+                    next_ping,
+                    announces or ends,
+                    delayed or ends,
+                    self._closing_until or ends,
+                    self._pong_deadline(ends),
+                )
             if wanted != registered:
                 if wanted:
                     poller.register(self._socket, wanted)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from .fault_kinds import BadFault, table
+from .fault_kinds import EVENT_ORDER, REST_ORDER, BadFault, table
 from .faults import FaultBoard
 from .rest import Answer
 
@@ -25,7 +25,8 @@ class FaultDesk:
         if path == "/sandbox/state" and method == "GET":
             return _answer(200, self._state())
         if path == "/sandbox/faults" and method == "GET":
-            return _answer(200, {"kinds": table(), "active": self._board.active()})
+            order = {"events": EVENT_ORDER, "rest": REST_ORDER}
+            return _answer(200, {"kinds": table(), "order": order, "active": self._board.active()})
         if path == "/sandbox/faults" and method == "POST":
             try:
                 return _answer(200, {"ok": True, **self._board.inject(_parsed(body))})

@@ -12,8 +12,15 @@ from . import frames
 from .hub import Message, Subscriber
 
 _ENDLESS = 1 << 62
-_DEPTH_SUFFIXES = ("@depth", "@depth@100ms")
+DEPTH_SUFFIXES = ("@depth", "@depth@100ms")
+"""How the names of differential depth streams end."""
 _DEPTH_KINDS = ("gap", "duplicate", "reorder", "crossed_book")
+
+
+def symbol_of_stream(stream: str) -> str:
+    """The symbol of a stream name."""
+    return stream.split("@", 1)[0].upper()
+
 
 Book = Callable[[str], dict[str, Any]]
 """The first levels of a symbol's book now, in the shape of REST depth."""
@@ -57,30 +64,56 @@ def spoilt(text: str, mode: str) -> bytes:
     return frames.frame(text.replace(":", ";").encode())
 
 
+class Aim:
+    """Which events and which connections a fault is aimed at: the filters that all event faults share."""
+
+    def __init__(self, options: dict[str, Any], depth_only: bool) -> None:
+        self.connections = frozenset(options["connection"]) if options.get("connection") else None
+        self.streams = frozenset(options["streams"]) if options.get("streams") else None
+        self.symbols = frozenset(options["symbols"]) if options.get("symbols") else None
+        self._depth_only = depth_only
+
+    def takes(self, stream: str) -> bool:
+        """Whether streams of this kind are concerned at all."""
+        return stream.endswith(DEPTH_SUFFIXES) if self._depth_only else True
+
+    def matches(self, stream: str, symbol: str) -> bool:
+        """Whether events of a stream are concerned."""
+        if self.streams is not None:
+            return stream in self.streams
+        return (self.symbols is None or symbol in self.symbols) and self.takes(stream)
+
+    def concerns(self, subscriber: Subscriber) -> bool:
+        """Whether a connection is concerned."""
+        return self.connections is None or subscriber.identifier in self.connections
+
+
 class EventFault:
     """One armed fault of events. The fault board calls it under its lock, once for each event that is published."""
 
     def __init__(self, kind: str, options: dict[str, Any], wanted_streams: Iterable[str], book: Book) -> None:
         self.kind = kind
         self.options = options
+        self.aim = Aim(options, kind in _DEPTH_KINDS)
+        self.drops = kind in ("gap", "stall")
+        """Whether nothing is left of an event for the connections concerned."""
         self._book = book
-        self._connections = frozenset(options["connection"]) if options.get("connection") else None
-        self._streams = frozenset(options["streams"]) if options.get("streams") else None
-        self._symbols = frozenset(options["symbols"]) if options.get("symbols") else None
         seconds, count = options.get("seconds"), options.get("count")
         self._until = time.monotonic() + seconds if seconds is not None else None
         times = count if count is not None else 1 if seconds is None else _ENDLESS
         # Without a count there is nothing to share out between symbols.
         self._left = dict.fromkeys(["*"] if times == _ENDLESS else self._keys(wanted_streams), times)
-        self._held: dict[str, Message] = {}
+        self._holding: set[str] = set()
+        self._held: dict[tuple[str, int], list[Message]] = {}
         self._crossed: dict[str, str] = {}
-        self._release: Message | None = None
+        self._stream = ""
+        self._releasing = False
         self._injected: list[list[str]] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        if self._held or self._crossed:
+        if self._holding or self._crossed:
             return False
         over = self._until is not None and time.monotonic() >= self._until
         return over or not any(self._left.values())
@@ -95,9 +128,9 @@ class EventFault:
 
     def hit(self, message: Message, subscribers: Iterable[Subscriber]) -> bool:
         """Whether this event is concerned; counts it and prepares what :meth:`apply` does to it."""
-        if not self._matches(message) or not any(map(self._concerns, subscribers)):
+        if not self.aim.matches(message.stream, message.symbol) or not any(map(self.aim.concerns, subscribers)):
             return False
-        key = message.stream if self._streams is not None else message.symbol
+        key = message.stream if self.aim.streams is not None else message.symbol
         if key not in self._left:
             key = "*"
         count = self._left.get(key, 0)
@@ -112,53 +145,54 @@ class EventFault:
         self._left[key] = count - 1
         return True
 
-    def apply(self, message: Message, subscriber: Subscriber) -> list[Message]:
-        """What a subscriber gets in place of an event that was hit."""
-        if not self._concerns(subscriber):
-            return [message]
+    def apply(self, messages: list[Message], subscriber: Subscriber) -> list[Message]:
+        """What a subscriber gets in place of an event that was hit, given what earlier faults have made of it."""
+        if not self.aim.concerns(subscriber):
+            return messages
         if self.kind == "duplicate":
-            return [message] * int(self.options["times"])
+            return [message for message in messages for _ in range(int(self.options["times"]))]
         if self.kind == "reorder":
-            return [] if self._release is None else [message, self._release]
+            return self._held_back(messages, subscriber)
         if self.kind == "crossed_book":
-            return [self._with_bid(message)]
+            return [self._with_bid(message) for message in messages]
         if self.kind == "fragmented":
-            return [_FragmentedMessage(message, self.options["pieces"], self.options["ping"])]
+            pieces, ping = self.options["pieces"], self.options["ping"]
+            return [_FragmentedMessage(message, pieces, ping) for message in messages]
         if self.kind == "malformed":
-            return [_SpoiltMessage(message, self.options["mode"])]
+            return [_SpoiltMessage(message, self.options["mode"]) for message in messages]
         return []  # gap and stall
+
+    def end(self) -> None:
+        """Nothing outside of this object remembers the fault."""
 
     def _keys(self, wanted_streams: Iterable[str]) -> list[str]:
         """What is counted: each named stream, each named symbol, each symbol listened to now, or simply events."""
-        if self._streams is not None:
-            return sorted(self._streams)
-        if self._symbols is not None:
-            return sorted(self._symbols)
-        listened = {stream.split("@", 1)[0].upper() for stream in wanted_streams if self._kind_concerns(stream)}
+        if self.aim.streams is not None:
+            return sorted(self.aim.streams)
+        if self.aim.symbols is not None:
+            return sorted(self.aim.symbols)
+        listened = {symbol_of_stream(stream) for stream in wanted_streams if self.aim.takes(stream)}
         return sorted(listened) or ["*"]
 
-    def _kind_concerns(self, stream: str) -> bool:
-        return stream.endswith(_DEPTH_SUFFIXES) if self.kind in _DEPTH_KINDS else True
-
-    def _matches(self, message: Message) -> bool:
-        if self._streams is not None:
-            return message.stream in self._streams
-        if self._symbols is not None and message.symbol not in self._symbols:
-            return False
-        return self._kind_concerns(message.stream)
-
-    def _concerns(self, subscriber: Subscriber) -> bool:
-        return self._connections is None or subscriber.identifier in self._connections
-
     def _swap(self, message: Message, key: str, count: int) -> bool:
-        self._release = self._held.pop(message.stream, None)
-        if self._release is not None:
+        self._stream = message.stream
+        self._releasing = message.stream in self._holding
+        if self._releasing:
+            self._holding.discard(message.stream)
             return True
         if not count:
             return False
         self._left[key] = count - 1
-        self._held[message.stream] = message
+        self._holding.add(message.stream)
         return True
+
+    def _held_back(self, messages: list[Message], subscriber: Subscriber) -> list[Message]:
+        """The first of two events waits, for each connection as earlier faults have left it, and follows the second."""
+        key = (self._stream, subscriber.identifier)
+        if self._releasing:
+            return [*messages, *self._held.pop(key, [])]
+        self._held[key] = messages
+        return []
 
     def _cross(self, message: Message, key: str, count: int) -> bool:
         """Prepare the levels to inject: a bid inside the asks, and the true quantity of one that is taken back."""

@@ -5,6 +5,9 @@ checks it against the table. Filters that many kinds share: ``symbols`` and ``st
 ``connection`` (number, or list of numbers, as in ``GET /sandbox/state``). A filter that is left out matches all.
 Counts of event faults are counted per symbol (per stream where ``streams`` is given), once an event and not once a
 delivery: two connections with the same stream lose the same event.
+
+Several faults at once are applied in a fixed order, whatever the order they were armed in: :data:`EVENT_ORDER` for
+events, :data:`REST_ORDER` for REST answers. Of several faults of one kind the oldest comes first.
 """
 
 from __future__ import annotations
@@ -38,6 +41,17 @@ class Kind:
 
 REQUIRED = object()
 
+EVENT_ORDER = (
+    "stall", "gap", "corrupt_level", "crossed_book", "fragmented", "malformed", "duplicate", "reorder", "snapshot_lag",
+)  # fmt: skip
+"""How faults of one event follow each other. What an earlier one has dropped for every connection that a later one
+concerns does not count for the later one; a malformed event is not fragmented any more. Delays and cuts of connections
+come after all of these."""
+
+REST_ORDER = ("snapshot_lag or stale_snapshot", "rest, all modes but slow", "rest, mode slow")
+"""How faults of one REST answer follow each other: one of each step at most, the oldest that matches. A step that
+answers without asking the venue (an error status, a page, a reset) leaves the counts of the step before untouched."""
+
 _SYMBOLS = Option("list of text", None, "only these symbols (default: all)")
 _STREAMS = Option("list of text", None, "only these stream names (default: all that the kind concerns)")
 _CONNECTION = Option("list of integer", None, "only these connections (default: all)")
@@ -60,6 +74,24 @@ KINDS: dict[str, Kind] = {
     "crossed_book": Kind(
         "put a bid above the best ask into the next count depth events; the event after them takes it back",
         _EVENT,
+    ),
+    "corrupt_level": Kind(
+        "falsify one level a symbol in the next count depth events of each stream: from then on the clients' books "
+        "differ from the venue's in this level alone",
+        {
+            **_EVENT,
+            "side": Option("text", "bids", "the side of the level", ("bids", "asks")),
+            "rank": Option("integer", 10, "which level, counted from the best one, which is 1"),
+            "mode": Option(
+                "text",
+                "quantity",
+                "another quantity, a level taken away, or a level at a free price behind the one at rank",
+                ("quantity", "missing", "phantom"),
+            ),
+            "hold_s": Option(
+                "number", 300, "how long the order flow keeps away from that price; only a move of the market heals it"
+            ),
+        },
     ),
     "fragmented": Kind(
         "send the next count events in continuation frames",
@@ -167,6 +199,23 @@ KINDS: dict[str, Kind] = {
             "seconds": _SECONDS,
             "ids_back": Option("integer", 1000, "how far lastUpdateId is set back"),
         },
+    ),
+    "snapshot_lag": Kind(
+        "REST depth and streams disagree in time: both are true, but one is older",
+        {
+            "ms": Option(
+                "number",
+                REQUIRED,
+                "positive: depth shows book and lastUpdateId of so long ago (at most since this request); "
+                "negative: all events come so much later than REST",
+            ),
+            "symbols": _SYMBOLS,
+            "seconds": Option("number", None, "how long (default: until cleared)"),
+        },
+    ),
+    "ban": Kind(
+        "ban this address as for ignored 429s: every request is answered 418 with the seconds left in Retry-After",
+        {"seconds": Option("number", 120, "how long (forgive_weight lifts it)")},
     ),
     "use_weight": Kind("use up request weight", {"weight": Option("integer", REQUIRED, "how much")}),
     "forgive_weight": Kind("forget used weight and lift bans", {}),

@@ -6,34 +6,38 @@ interceptor, REST answers through :meth:`FaultBoard.disturb_rest`, connections d
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import frames
 from .clock import VenueClock
 from .connection import Connection
-from .decimals import parse_e8
-from .event_faults import EventFault, spoilt
-from .fault_kinds import BadFault, checked
+from .event_faults import EventFault
+from .fault_kinds import EVENT_ORDER, BadFault, checked
+from .frame_faults import frame_bytes
 from .hub import Message, StreamHub, Subscriber
+from .lag_faults import SnapshotLag, StreamLag
+from .level_faults import CorruptLevel, healed
 from .limits import WeightLedger
-from .market import Market, UnknownSymbol
+from .market import Market
+from .market_faults import MarketFaults
 from .replay import Replay
 from .rest import Answer
 from .rest_faults import RestFault, StaleSnapshot
 from .streams import StreamServer
+from .symbol_market import MAX_DEPTH
+from .venue_books import VenueBooks
 
 _log = logging.getLogger(__name__)
 
 _EVENT_KINDS = ("gap", "duplicate", "reorder", "crossed_book", "fragmented")
 _FRAME_KINDS = ("oversized", "binary", "empty", "masked")
-_MARKET_KINDS = ("freeze", "set_price", "new_symbol", "symbol_status", "remove_symbol", "reset")
-_SAMPLE = '{"e":"depthUpdate","E":1784600000200,"s":"BTCUSDT","U":7001,"u":7004,"b":[["65123.45000000","1.50000000"]]}'
-_FILLER = b'{"e":"filler","x":"'
+_MARKET_KINDS = ("snapshot_lag", "freeze", "set_price", "new_symbol", "symbol_status", "remove_symbol", "reset")
+_REMEMBERED = 100
+"""Falsified levels that are still shown after their fault is done."""
 
 
 class FaultBoard:
@@ -54,10 +58,13 @@ class FaultBoard:
         self._ledger = ledger
         self._market = market
         self._replay = replay
+        self._turns = MarketFaults(market, clock) if market is not None else None
+        self._books = VenueBooks(market, replay, clock)
         self._lock = threading.Lock()  # guards the lists below and what the event faults remember
-        self._events: list[EventFault] = []
-        self._rest: list[RestFault | StaleSnapshot] = []
-        self._hitting: list[EventFault] = []
+        self._events: list[EventFault | CorruptLevel | StreamLag] = []
+        self._rest: list[RestFault | StaleSnapshot | SnapshotLag] = []
+        self._hitting: list[EventFault | CorruptLevel | StreamLag] = []
+        self._corrupters: deque[CorruptLevel] = deque(maxlen=_REMEMBERED)
         self._refuse: tuple[str, float] | None = None
         self._stop = threading.Event()
         self._generation = 0
@@ -70,14 +77,17 @@ class FaultBoard:
         kind, options = checked(request)
         if self._market is None and kind in _MARKET_KINDS:
             raise BadFault(f"{kind} needs a generated market; this sandbox serves a recording")
-        if options.get("symbols"):
-            for name in options["symbols"]:
-                self._require_symbol(name)
+        for name in options.get("symbols") or ():
+            self._require_symbol(name)
+        for number in options.get("connection") or ():
+            self._require_connection(number)
         _log.info("fault %s %s", kind, {key: value for key, value in options.items() if value is not None})
         if kind in _EVENT_KINDS or (kind == "malformed" and options["in_place"]):
             return self._arm_event(kind, options)
         if kind in _FRAME_KINDS or kind == "malformed":
             return self._send_frames(kind, options)
+        if self._turns is not None and kind in self._turns.kinds:
+            return self._turns.kinds[kind](options)
         handler: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_do_{kind}")
         return handler(options)
 
@@ -93,6 +103,18 @@ class FaultBoard:
             described.append({"kind": "clock_skew", "ms": self._clock.skew_us / 1000})
         return described
 
+    def falsified(self) -> list[dict[str, Any]]:
+        """The levels that ``corrupt_level`` has falsified or is about to, newest last.
+
+        ``healed`` tells that the venue has changed the level since, so that clients know the truth again.
+        """
+        with self._lock:
+            levels = [level for fault in self._corrupters for level in fault.levels.values()]
+        return [
+            {**level.describe(), "healed": bool(level.sent) and healed(level, self._books.book, MAX_DEPTH)}
+            for level in levels
+        ]
+
     def stop(self) -> None:
         """Forget delayed actions."""
         self._stop.set()
@@ -100,9 +122,18 @@ class FaultBoard:
     # Interception -----------------------------------------------------------------------------------------------
 
     def begin(self, message: Message, subscribers: Iterable[Subscriber]) -> bool:
-        """Decide which faults hit an event (called by the hub, one event at a time)."""
+        """Decide which faults hit an event (called by the hub, one event at a time).
+
+        Where an event is dropped for some connections, later faults see the others only.
+        """
+        reached = list(subscribers)
         with self._lock:
-            self._hitting = [fault for fault in self._events if fault.hit(message, subscribers)]
+            self._hitting = []
+            for fault in self._events:
+                if reached and fault.hit(message, reached):
+                    self._hitting.append(fault)
+                    if fault.drops:
+                        reached = [one for one in reached if not fault.aim.concerns(one)]
             self._prune()
             return bool(self._hitting)
 
@@ -110,20 +141,35 @@ class FaultBoard:
         """What a subscriber gets in place of the event :meth:`begin` was asked about."""
         results = [message]
         for fault in self._hitting:
-            results = [changed for one in results for changed in fault.apply(one, subscriber)]
+            results = fault.apply(results, subscriber)
         return results
 
-    def disturb_rest(self, path: str, query: str, true_answer: Callable[[], Answer]) -> Answer:
-        """The answer to a REST request, spoilt where a fault says so."""
+    def release(self) -> list[tuple[Subscriber, Message]]:
+        """Events that were held back and are due now (called by the hub)."""
+        now = time.monotonic()
         with self._lock:
-            fault = next((one for one in self._rest if not one.finished and one.hits(path, query)), None)
-            if fault is not None:
-                fault.use()
-        if fault is None:
-            return true_answer()
-        if isinstance(fault, StaleSnapshot):
-            return fault.answer(query, true_answer())
-        return fault.answer(true_answer)
+            return [one for fault in self._events if isinstance(fault, StreamLag) for one in fault.release(now)]
+
+    def disturb_rest(self, path: str, query: str, true_answer: Callable[[], Answer]) -> Answer:
+        """The answer to a REST request, spoilt where faults say so: one of each step of ``REST_ORDER`` at most."""
+        with self._lock:
+            self._prune()
+            hits = [fault for fault in self._rest if fault.hits(path, query)]
+            slow = next((one for one in hits if isinstance(one, RestFault) and one.slow), None)
+            spoiler = next((one for one in hits if isinstance(one, RestFault) and not one.slow), None)
+            snapshot = next((one for one in hits if not isinstance(one, RestFault)), None)
+            if spoiler is not None and spoiler.replaces:
+                snapshot = None
+            for fault in (slow, spoiler, snapshot):
+                if fault is not None:
+                    fault.use()
+
+        def venue_answer() -> Answer:
+            answer = true_answer()
+            return snapshot.answer(query, answer) if snapshot is not None else answer
+
+        answer = spoiler.answer(venue_answer) if spoiler is not None else venue_answer()
+        return slow.delayed(answer) if slow is not None else answer
 
     def refuse_connection(self) -> str | None:
         """How new stream connections are refused now; ``None``: they are not."""
@@ -133,34 +179,29 @@ class FaultBoard:
     # Kinds ------------------------------------------------------------------------------------------------------
 
     def _arm_event(self, kind: str, options: dict[str, Any]) -> dict[str, Any]:
-        fault = EventFault(kind, options, self._hub.wanted_streams(), self._book)
+        self._arm(EventFault(kind, options, self._hub.wanted_streams(), self._books.book))
+        return {"kind": kind}
+
+    def _arm(self, fault: EventFault | CorruptLevel | StreamLag) -> None:
         with self._lock:
             self._events.append(fault)
+            self._events.sort(key=lambda one: EVENT_ORDER.index(one.kind))  # stable: the oldest of a kind stays first
             self.armed = True
-        return {"kind": kind}
+
+    def _do_corrupt_level(self, options: dict[str, Any]) -> dict[str, Any]:
+        fault = CorruptLevel(options, self._hub.wanted_streams(), self._books)
+        with self._lock:
+            self._corrupters.append(fault)
+        self._arm(fault)
+        return {"kind": "corrupt_level", "falsified": [level.describe() for level in fault.levels.values()]}
 
     def _send_frames(self, kind: str, options: dict[str, Any]) -> dict[str, Any]:
         connections = self._chosen(options)
-        data = self._bytes(kind, options)
+        data = frame_bytes(kind, options)
         for connection in connections:
             for _ in range(options["count"]):
                 connection.send_bytes(data)
         return _hit(kind, connections)
-
-    @staticmethod
-    def _bytes(kind: str, options: dict[str, Any]) -> bytes:
-        if kind == "malformed":
-            return spoilt(_SAMPLE, options["mode"])
-        if kind == "binary":
-            return frames.frame(bytes(range(256)) * (options["bytes"] // 256) + bytes(options["bytes"] % 256), 0x2)
-        if kind == "empty":
-            return frames.frame(b"")
-        if kind == "masked":
-            return frames.masked(_SAMPLE.encode())
-        length = max(options["bytes"], len(_FILLER) + 2)
-        sent = length if options["complete"] else min(length, 1024)
-        body: bytes = _FILLER + b"a" * (sent - len(_FILLER) - 2)
-        return frames.header(length, frames.TEXT) + body + (b'"}' if options["complete"] else b"aa")
 
     def _do_disconnect(self, options: dict[str, Any]) -> dict[str, Any]:
         connections = self._chosen(options)
@@ -197,15 +238,8 @@ class FaultBoard:
 
     def _do_server_shutdown(self, options: dict[str, Any]) -> dict[str, Any]:
         connections = self._chosen(options)
-        now_us = self._clock.now_us()
-        message = Message(
-            "!serverShutdown",
-            "",
-            lambda micro: f'{{"e":"serverShutdown","E":{now_us if micro else now_us // 1000}}}',
-        )
         for connection in connections:
-            connection.deliver(message)
-            connection.flush()
+            connection.announce_shutdown()
         if options["close_after_s"] is not None:
 
             def close() -> None:
@@ -226,10 +260,27 @@ class FaultBoard:
 
     def _do_stale_snapshot(self, options: dict[str, Any]) -> dict[str, Any]:
         names = options["symbols"] or self._symbols()
-        fault = StaleSnapshot("stale_snapshot", options, {name: self._book(name, 5000) for name in names})
+        fault = StaleSnapshot("stale_snapshot", options, {name: self._books.book(name, MAX_DEPTH) for name in names})
         with self._lock:
             self._rest.append(fault)
         return {"kind": "stale_snapshot", "symbols": names}
+
+    def _do_snapshot_lag(self, options: dict[str, Any]) -> dict[str, Any]:
+        if not options["ms"]:
+            raise BadFault("snapshot_lag: option 'ms' is 0, expected a number above or below zero")
+        if options["ms"] < 0:
+            self._arm(StreamLag(options))
+        else:
+            fault = SnapshotLag(options, self._the_market)
+            with self._lock:
+                self._rest.append(fault)
+            if options["seconds"] is not None:
+                self._later(options["seconds"], self._tidy)  # drops the copies of the books also if nobody asks
+        return {"kind": "snapshot_lag"}
+
+    def _do_ban(self, options: dict[str, Any]) -> dict[str, Any]:
+        verdict = self._ledger.ban("127.0.0.1", options["seconds"], self._clock.now_ms() / 1000)
+        return {"kind": "ban", "banned_until_ms": verdict.banned_until_ms}
 
     def _do_use_weight(self, options: dict[str, Any]) -> dict[str, Any]:
         verdict = self._ledger.charge("127.0.0.1", options["weight"], self._clock.now_ms() / 1000)
@@ -245,40 +296,6 @@ class FaultBoard:
             self._later(options["seconds"], lambda: self._clock.set_skew_us(0))
         return {"kind": "clock_skew"}
 
-    def _do_freeze(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._the_market.freeze(options["seconds"])
-        return {"kind": "freeze"}
-
-    def _do_set_price(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._require_symbol(options["symbol"])
-        symbol = self._the_market.symbol(options["symbol"])
-        try:
-            ticks = parse_e8(options["price"]) // symbol.instrument.tick_e8
-        except ValueError as error:
-            raise BadFault(f"set_price: option 'price' is {options['price']!r}, expected a decimal number") from error
-        if ticks <= symbol.instrument.half_spread_ticks + 1 or not symbol.active:
-            raise BadFault(f"set_price: {options['symbol']} cannot move to {options['price']} (too low, or no market)")
-        symbol.move_to(ticks, self._clock.now_us())
-        self._hub.flush()
-        return {"kind": "set_price", "price": symbol.instrument.price_text(ticks)}
-
-    def _do_new_symbol(self, options: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._the_market.add_symbol(options["symbol"], options["status"])
-        except ValueError as error:
-            raise BadFault(f"new_symbol: {error}") from error
-        return {"kind": "new_symbol", "symbol": options["symbol"]}
-
-    def _do_symbol_status(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._require_symbol(options["symbol"])
-        self._the_market.symbol(options["symbol"]).set_status(options["status"])
-        return {"kind": "symbol_status", "symbol": options["symbol"], "status": options["status"]}
-
-    def _do_remove_symbol(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._require_symbol(options["symbol"])
-        self._the_market.remove_symbol(options["symbol"])
-        return {"kind": "remove_symbol", "symbol": options["symbol"]}
-
     def _do_reset(self, options: dict[str, Any]) -> dict[str, Any]:
         self._the_market.reset()
         connections = self._streams.connections() if options["disconnect"] else []
@@ -287,18 +304,33 @@ class FaultBoard:
         return _hit("reset", connections)
 
     def _do_clear(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._hub.release_held(self._let_go)
         with self._lock:
             self._generation += 1
-            self._events.clear()
-            self._rest.clear()
+            ended = [*self._events, *self._rest]
+            corrupters = list(self._corrupters)
+            self._events, self._rest = [], []
+            self._corrupters.clear()
             self.armed = False
+        for fault in ended:
+            fault.end()
+        for level in (level for fault in corrupters for level in fault.levels.values()):
+            self._books.keep_off(level.symbol, level.side, level.price, 0.0)
         self._refuse = None
         self._clock.set_skew_us(0)
         if self._market is not None:
             self._market.freeze(0.0)
         for connection in self._streams.connections():
             connection.revive()
+        self._hub.flush()
         return {"kind": "clear"}
+
+    def _let_go(self) -> None:
+        """End what holds events back, so that the next release brings them all."""
+        with self._lock:
+            for fault in self._events:
+                if isinstance(fault, StreamLag):
+                    fault.end()
 
     # Helpers ----------------------------------------------------------------------------------------------------
 
@@ -316,19 +348,6 @@ class FaultBoard:
         if name not in self._symbols():
             raise BadFault(f"symbol {name!r} is not listed, expected one of {', '.join(self._symbols()[:20])}")
 
-    def _book(self, symbol: str, limit: int = 100) -> dict[str, Any]:
-        """A symbol's book now, in the shape of REST depth; empty when the symbol is gone."""
-        try:
-            text = (
-                self._replay.depth(symbol, limit)
-                if self._replay is not None
-                else self._the_market.symbol(symbol).book_json(limit)
-            )
-        except (UnknownSymbol, KeyError):
-            return {"lastUpdateId": 0, "bids": [], "asks": []}
-        book: dict[str, Any] = json.loads(text)
-        return book
-
     def _chosen(self, options: dict[str, Any]) -> list[Connection]:
         """Connections that pass the filters of a request."""
         wanted, streams, symbols = options.get("connection"), options.get("streams"), options.get("symbols")
@@ -344,9 +363,22 @@ class FaultBoard:
             chosen.append(connection)
         return chosen
 
+    def _require_connection(self, number: int) -> None:
+        alive = [connection.identifier for connection in self._streams.connections()]
+        if number not in alive:
+            raise BadFault(f"connection {number} is not open, expected one of {', '.join(map(str, alive)) or 'none'}")
+
+    def _tidy(self) -> None:
+        with self._lock:
+            self._prune()
+
     def _prune(self) -> None:
-        self._events = [fault for fault in self._events if not fault.finished]
-        self._rest = [fault for fault in self._rest if not fault.finished]
+        done = [fault for fault in (*self._events, *self._rest) if fault.finished]
+        if done:
+            self._events = [fault for fault in self._events if fault not in done]
+            self._rest = [fault for fault in self._rest if fault not in done]
+            for fault in done:
+                fault.end()
         self.armed = bool(self._events)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:

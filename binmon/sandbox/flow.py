@@ -34,6 +34,7 @@ class OrderFlow:
         self._anchor = float(instrument.start_price)
         self._middle = self._anchor
         self._volatility = max(0.25, instrument.start_price * 2e-6)
+        self._kept_off: dict[tuple[Side, int], int] = {}
 
     @property
     def middle(self) -> float:
@@ -43,7 +44,14 @@ class OrderFlow:
     def fill_ladder(self, time_us: int) -> None:
         """Build the initial book on both sides."""
         for side in Side:
-            self._extend(side, self._instrument.levels, time_us)
+            price = self._touch(side)
+            levels = []
+            for _ in range(self._instrument.levels):
+                if price <= 0:
+                    break
+                levels.append((price, self._lots()))
+                price = self._outward(side, price, self._gap())
+            self._engine.load(OWNER, side, levels, time_us)
 
     def delay_s(self) -> float:
         """Seconds until the next action: evenly spread, so that a busy symbol is never silent for long."""
@@ -51,6 +59,8 @@ class OrderFlow:
 
     def step(self, time_us: int, trading: bool = True) -> None:
         """Do one action. ``trading=False`` keeps the flow from placing anything that trades."""
+        if self._kept_off:
+            self._kept_off = {place: until for place, until in self._kept_off.items() if until > time_us}
         chance = self._random
         self._middle += chance.gauss(0.0, self._volatility) - 0.0005 * (self._middle - self._anchor)
         self._middle = max(self._middle, self._instrument.half_spread_ticks + 2.0)
@@ -75,6 +85,7 @@ class OrderFlow:
         """Move the market to a price in ticks: takers sweep the book up to it, then the ladder is refilled."""
         price = max(price, self._instrument.half_spread_ticks + 2)
         engine = self._engine
+        self._kept_off.clear()
         spread = self._instrument.half_spread_ticks
         for taker_side, limit in ((Side.BUY, price + spread - 1), (Side.SELL, max(1, price - spread + 1))):
             makers = taker_side.opposite
@@ -92,6 +103,10 @@ class OrderFlow:
         for side in Side:
             self._fill_towards(side, price, time_us)
             self._extend(side, self._instrument.levels - engine.level_count(side), time_us)
+
+    def keep_off(self, side: Side, price: int, until_us: int) -> None:
+        """Neither place nor cancel anything at a price until a moment; takers may still reach it, and jumps end it."""
+        self._kept_off[side, price] = until_us
 
     def inject(self, side: Side, price: int, quantity: int, time_us: int) -> None:
         """Place one resting order of the flow, for tests and faults."""
@@ -120,7 +135,7 @@ class OrderFlow:
         engine, chance = self._engine, self._random
         distance = int(chance.expovariate(1.0 / (_NEAR_LEVELS * self._instrument.gap_ticks)))
         price = self._outward(side, self._touch(side), distance)
-        if price <= 0:
+        if price <= 0 or (side, price) in self._kept_off:
             return
         opposite = engine.best(side.opposite)
         if opposite is not None and (price >= opposite[0] if side is Side.BUY else price <= opposite[0]):
@@ -146,7 +161,7 @@ class OrderFlow:
         else:
             price = engine.price_at(side, self._random.randrange(count))
             price = self._outward(side, price, self._gap())
-            if price > 0:
+            if price > 0 and (side, price) not in self._kept_off:
                 engine.submit(OWNER, side, self._lots(), price, time_us)
 
     def _cancel_deep(self, side: Side) -> None:
@@ -156,6 +171,8 @@ class OrderFlow:
 
     def _cancel_at(self, side: Side, price: int) -> None:
         """Cancel the youngest order of the flow at a price; orders of users are never touched."""
+        if (side, price) in self._kept_off:
+            return
         for order in reversed(self._engine.orders_at(side, price)):
             if order.owner == OWNER:
                 self._engine.cancel(order.order_id)

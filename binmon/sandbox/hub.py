@@ -80,6 +80,9 @@ class Interceptor(Protocol):
     def begin(self, message: Message, subscribers: Iterable[Subscriber]) -> bool:
         """Decide once an event which faults hit it; false when none does."""
 
+    def release(self) -> list[tuple[Subscriber, Message]]:
+        """Events that were held back and are due now, in order."""
+
 
 class StreamHub:
     """Registry of subscriptions and fan-out. Safe to use from any thread."""
@@ -156,8 +159,27 @@ class StreamHub:
         with self._waiting_lock:
             self._waiting.update(subscribers)
 
+    def release_held(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Queue what a fault has held back and lets go now.
+
+        ``meanwhile`` is called first, before any further event can be published past those that were held.
+        """
+        interceptor = self.interceptor
+        if interceptor is None or not interceptor.armed:
+            if meanwhile is not None:
+                meanwhile()
+            return
+        with self._intercept_lock:
+            if meanwhile is not None:
+                meanwhile()
+            for subscriber, message in interceptor.release():
+                subscriber.deliver(message)
+                with self._waiting_lock:
+                    self._waiting.add(subscriber)
+
     def flush(self) -> None:
         """Write what the subscribers have queued; called after each burst of events."""
+        self.release_held()
         with self._waiting_lock:
             if not self._waiting:
                 return

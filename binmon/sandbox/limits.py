@@ -61,6 +61,13 @@ class WeightLedger:
             left = int((account.window + 1) * self._window_s - now_s) + 1
             return Verdict(429, account.used, left)
 
+    def ban(self, address: str, seconds: float, now_s: float) -> Verdict:
+        """Ban an address for some seconds, whatever it has done."""
+        with self._lock:
+            account = self._account(address, now_s)
+            account.banned_until_s = now_s + seconds
+            return self._banned(account, now_s)
+
     def used(self, address: str, now_s: float) -> int:
         """Weight used in the current window."""
         with self._lock:

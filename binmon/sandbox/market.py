@@ -1,8 +1,9 @@
 """The running market: all symbols and the one thread that drives them.
 
 One scheduler thread serves every symbol: a heap holds the next moment of each order flow, and symbols are spread over
-ten phases of 10 ms, so that the 100 ms events of many symbols do not all fall on one instant. A symbol that nothing
-happens to costs nothing.
+ten phases of 10 ms, so that the 100 ms events of many symbols do not all fall on one instant. A symbol sleeps, without
+book and without cost, until somebody subscribes to one of its streams or asks for its book; a few are woken in each
+step, so that a client that subscribes to a whole market does not stop it for everybody.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 
 from . import payloads, symbols
 from .clock import VenueClock
@@ -25,6 +27,8 @@ _TICK_S = 0.01
 _PHASES = 10
 _TICKS_A_SECOND = 100
 _LONGEST_CATCH_UP_S = 1.0
+_WAKING_S = 0.004
+"""Seconds of each step that waking symbols may take; one is woken in any case."""
 MINI_TICKER_ARRAY = "!miniTicker@arr"
 
 
@@ -44,8 +48,13 @@ class Market:
         self._phases: list[tuple[SymbolMarket, ...]] = [()] * _PHASES
         self._agenda: list[tuple[float, int, SymbolMarket]] = []
         self._order = itertools.count()
+        self._taken_up = 0
         self._resets = 0
         self._frozen_until = 0.0
+        # Filled from any thread and emptied by the scheduler; appending needs no lock.
+        self._awakened: deque[SymbolMarket] = deque()
+        self._sleepers_wanted: deque[str] = deque()
+        hub.on_subscribe = self._subscribed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         for instrument in instruments:
@@ -90,7 +99,7 @@ class Market:
         """Delist a symbol. Raises :class:`UnknownSymbol`."""
         with self._lock:
             gone = self.symbol(name)
-            gone.set_status("BREAK")
+            gone.retire()
             del self._symbols[name]
             self._phases = [tuple(market for market in group if market is not gone) for group in self._phases]
             self._agenda = [entry for entry in self._agenda if entry[2].instrument.symbol != name]
@@ -110,15 +119,40 @@ class Market:
 
     def _add(self, instrument: Instrument, fresh: bool, status: str | None = None) -> None:
         name = instrument.symbol
-        market = SymbolMarket(instrument, self.hub, f"{self._seed}:{name}", self.clock.now_us(), fresh)
+        market = SymbolMarket(
+            instrument, self.hub, f"{self._seed}:{name}", self.clock.now_us(), fresh, self._awakened.append
+        )
         if status is not None:
             market.set_status(status)
         with self._lock:
-            phase = len(self._symbols) * 3 % _PHASES
             self._symbols[name] = market
-            self._phases[phase] = (*self._phases[phase], market)
-            due = time.monotonic() + market.delay_s()
-            heapq.heappush(self._agenda, (due, next(self._order), market))
+        if fresh:
+            # A new listing has a book from its first moment, and perhaps somebody who has waited for it.
+            market.wake()
+
+    def _subscribed(self, streams: list[str]) -> None:
+        """Note whose streams somebody listens to now (called by the hub, from any thread)."""
+        for stream in streams:
+            if stream.startswith("!"):
+                self._sleepers_wanted.extend(list(self._symbols))
+            else:
+                self._sleepers_wanted.append(stream.split("@", 1)[0].upper())
+
+    def _wake_some(self, now: float) -> None:
+        """Wake symbols that are wanted, for a part of a step at most, and take up those that woke."""
+        deadline = time.perf_counter() + _WAKING_S
+        while self._sleepers_wanted and time.perf_counter() < deadline:
+            market = self._symbols.get(self._sleepers_wanted.popleft())
+            if market is not None:
+                market.wake()
+        while self._awakened:
+            market = self._awakened.popleft()
+            with self._lock:
+                if self._symbols.get(market.instrument.symbol) is market:
+                    phase = self._taken_up * 3 % _PHASES
+                    self._taken_up += 1
+                    self._phases[phase] = (*self._phases[phase], market)
+                    heapq.heappush(self._agenda, (now + market.delay_s(), next(self._order), market))
 
     # Scheduler --------------------------------------------------------------------------------------------------
 
@@ -136,6 +170,7 @@ class Market:
 
     def tick(self, number: int, now: float) -> None:
         """One 10 ms step: due actions of the order flow, then the periodic streams of this phase, then sending."""
+        self._wake_some(now)
         self._act(now)
         phase = number % _PHASES
         second, tenth = divmod(number, _TICKS_A_SECOND)

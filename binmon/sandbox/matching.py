@@ -162,6 +162,22 @@ class MatchingEngine:
             self._rest(order, price)
         return order
 
+    def load(self, owner: str, side: Side, levels: list[tuple[int, int]], time_us: int) -> None:
+        """Fill an empty side with one resting order a level, given as (price, quantity), all prices different.
+
+        The same as submitting them one by one to a book they do not cross, but several times as fast and without
+        leaving changes behind. Raises ``ValueError`` when the side is not empty.
+        """
+        if self._levels[side]:
+            raise ValueError(f"side {side.value} is not empty")
+        loaded = {}
+        for price, quantity in levels:
+            order = Order(self._next_order_id, owner, side, price, quantity, time_us)
+            self._orders[order.order_id] = order
+            self._next_order_id += 1
+            loaded[self._key(side, price)] = _Level(quantity, {order.order_id: order})
+        self._levels[side].update(loaded)
+
     def cancel(self, order_id: int) -> Order | None:
         """Take a resting order off the book; ``None`` when no such order rests (it is unknown or finished)."""
         order = self._orders.pop(order_id, None)

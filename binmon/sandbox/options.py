@@ -15,10 +15,14 @@ class SandboxOptions:
     """Port of the market streams; 0 takes any free one."""
     symbols: tuple[str, ...] | None = None
     """Symbols to list; ``None`` lists the default ones."""
+    generated_symbols: int = 0
+    """Symbols with made-up names listed beside those, most of them quiet and shallow, for a whole market."""
+    generated_rate: float | None = None
+    """Order-flow actions a second of each made-up symbol; ``None`` leaves each its own."""
     seed: int = 1
     """Decides the order flow, generated symbols and the keys."""
     rate: float | None = None
-    """Order-flow actions a second and symbol; ``None`` leaves each symbol its own."""
+    """Order-flow actions a second and named symbol; ``None`` leaves each symbol its own."""
     replay: str | None = None
     """Recording to serve in place of the generated market."""
     speed: float = 1.0
@@ -29,6 +33,8 @@ class SandboxOptions:
     """Seconds a pong may take before the connection is cut."""
     life_s: float = 86_400.0
     """Seconds after which a stream connection is closed by the server."""
+    life_notice_s: float | None = None
+    """Seconds before that at which serverShutdown is announced on the connection; ``None``: it comes unannounced."""
     weight_limit: int = 6000
     """Request weight of one window."""
     weight_window_s: int = 60

@@ -43,6 +43,12 @@ class Outbox:
         """Bytes handed to the operating system so far."""
         return self._sent
 
+    @property
+    def delay_ms(self) -> float:
+        """What every piece is delayed by now."""
+        with self._lock:
+            return self._delay_s * 1000 if time.monotonic() < self._slow_until else 0.0
+
     def put(self, data: bytes, unlimited: bool = False) -> bool:
         """Queue bytes; false when the client is too far behind (nothing is queued then)."""
         with self._lock:

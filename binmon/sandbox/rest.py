@@ -13,7 +13,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +34,10 @@ _JSON, _HTML = "application/json;charset=UTF-8", "text/html"
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer. ``break_after`` cuts the connection after that many body bytes; ``reset`` answers nothing."""
+    """One HTTP answer. ``break_after`` cuts the connection after that many body bytes; ``reset`` answers nothing.
+
+    ``from_venue`` is false for what a firewall or proxy before the venue answers: it knows no request weight.
+    """
 
     status: int
     body: str
@@ -43,6 +46,7 @@ class Answer:
     break_after: int | None = None
     reset: bool = False
     delay_s: float = 0.0
+    from_venue: bool = True
 
 
 Desk = Callable[[str, str, bytes], Answer]
@@ -113,17 +117,11 @@ class RestServer:
         answer = self.disturb(path, query, lambda: self._venue(method, path, query, headers, address))
         with self._lock:
             self._statuses[answer.status] += 1
+        if not answer.from_venue:
+            return answer
         used = str(self.ledger.used(address, self.clock.now_ms() / 1000))
         weights = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
-        return Answer(
-            answer.status,
-            answer.body,
-            answer.content_type,
-            {**weights, **answer.headers},
-            answer.break_after,
-            answer.reset,
-            answer.delay_s,
-        )
+        return replace(answer, headers={**weights, **answer.headers})
 
     def _venue(self, method: str, path: str, query: str, headers: Mapping[str, str], address: str) -> Answer:
         endpoint = self.table.get(path)
@@ -238,8 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
         if unit := self.headers.get("X-MBX-TIME-UNIT"):
             headers["X-MBX-TIME-UNIT"] = unit
         answer = owner.answer(self.command, self.path, headers, self.client_address[0], body)
-        if answer.delay_s:
-            owner.stopping.wait(answer.delay_s)
+        if answer.delay_s and owner.stopping.wait(answer.delay_s):
+            self.close_connection = True  # The sandbox stops; the client's connection is cut already.
+            return
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,15 +16,24 @@ from .rest import Answer
 _HTML = "text/html"
 _ERRORS = {
     429: ApiError(429, -1003, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."),
-    418: ApiError(418, -1003, "Way too much request weight used; IP banned."),
+    418: ApiError(418, -1003, "Way too much request weight used; IP banned."),  # the end of the ban is put in
     500: ApiError(500, -1000, "An unknown error occurred while processing the request."),
     503: ApiError(503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."),
 }
 """Statuses with a JSON body; the others come from infrastructure and are HTML."""
 
 
-def _page(status: int) -> str:
-    return f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>"
+_ADVICE = "Please use WebSocket Streams for live updates to avoid bans."
+
+
+def _infrastructure(status: int, headers: dict[str, str]) -> Answer:
+    """A page of a firewall or a proxy: HTML, and none of the headers of the venue, which has not seen the request."""
+    title = f"{status} {HTTPStatus(status).phrase}"
+    page = (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
+        "<hr><center>cloudfront</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return Answer(status, page, _HTML, headers, from_venue=False)
 
 
 class _Counted:
@@ -52,6 +62,9 @@ class _Counted:
         if self._left is not None:
             self._left -= 1
 
+    def end(self) -> None:
+        """Nothing outside of this object remembers the fault."""
+
     def names(self, symbol: str | None) -> bool:
         """Whether a request for a symbol is concerned."""
         return self._symbols is None or symbol in self._symbols
@@ -59,6 +72,20 @@ class _Counted:
 
 class RestFault(_Counted):
     """Spoils answers (kind ``rest``)."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it only delays, so that it goes together with any other fault."""
+        return bool(self.options["mode"] == "slow")
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the venue is not even asked."""
+        return self.options["mode"] not in ("slow", "truncated")
+
+    def delayed(self, answer: Answer) -> Answer:
+        """The answer of the mode slow: the given one, later."""
+        return replace(answer, delay_s=answer.delay_s + float(self.options["delay_s"]))
 
     def hits(self, path: str, query: str) -> bool:
         """Whether a request is concerned."""
@@ -71,7 +98,7 @@ class RestFault(_Counted):
         if mode == "status":
             return self._failure(status or 503)
         if mode == "html":
-            return Answer(status or 200, _page(status or 200), _HTML)
+            return _infrastructure(status or 200, {})
         if mode == "reset":
             return Answer(500, "", reset=True)
         if mode == "empty":
@@ -80,7 +107,7 @@ class RestFault(_Counted):
             return Answer(200, '{"unexpected":[1,null,"shape"]}')
         answer = true_answer()
         if mode == "slow":
-            return replace(answer, delay_s=float(self.options["delay_s"]))
+            return self.delayed(answer)
         return replace(answer, break_after=len(answer.body.encode()) // 2)
 
     def _failure(self, status: int) -> Answer:
@@ -90,7 +117,10 @@ class RestFault(_Counted):
         headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
         error = _ERRORS.get(status)
         if error is None:
-            return Answer(status, _page(status), _HTML, headers)
+            return _infrastructure(status, headers)
+        if status == 418:
+            until_ms = time.time_ns() // 1_000_000 + int(retry_after or 0) * 1000
+            error = ApiError(418, -1003, f"Way too much request weight used; IP banned until {until_ms}. {_ADVICE}")
         return Answer(status, error.body(), headers=headers)
 
 

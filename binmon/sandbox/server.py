@@ -21,6 +21,8 @@ from .options import SandboxOptions
 from .replay import Replay, ReplayRoutes, load_recording
 from .rest import RestServer
 from .streams import StreamServer
+from .symbol_market import SymbolMarket
+from .whole_market import whole_market
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class Sandbox:
             table = ReplayRoutes(self.replay, self.clock, options.weight_limit).table
         else:
             instruments = symbols.choose_instruments(options.symbols, options.seed, options.rate)
+            named = {instrument.symbol for instrument in instruments}
+            instruments += whole_market(options.generated_symbols, named, options.seed, options.generated_rate)
             self.market = Market(instruments, self.hub, self.clock, options.seed)
             table = Routes(self.market, self.clock, options.weight_limit).table
         self.streams = StreamServer(options, self.hub, self.clock)
@@ -138,15 +142,7 @@ class Sandbox:
         listed: dict[str, Any] = {}
         if self.market is not None:
             for market in self.market.symbols():
-                with market.lock:
-                    top = market.top()
-                    listed[market.instrument.symbol] = {
-                        "status": market.status,
-                        "update_id": market.engine.update_id,
-                        "bid": market.instrument.price_text(top.bid),
-                        "ask": market.instrument.price_text(top.ask),
-                        "last_trade_id": market.engine.last_trade_id,
-                    }
+                listed[market.instrument.symbol] = _look(market)
         if self.replay is not None:
             listed = {
                 symbol: {"status": "TRADING", "update_id": update_id}
@@ -160,5 +156,20 @@ class Sandbox:
             "connections": [asdict(connection.info()) for connection in connections],
             "counters": counters,
             "faults": self.faults.active(),
+            "falsified": self.faults.falsified(),
             "replay": self.replay.progress() if self.replay is not None else None,
+        }
+
+
+def _look(market: SymbolMarket) -> dict[str, Any]:
+    """A symbol in ``GET /sandbox/state``; looking at a sleeping one does not wake it."""
+    with market.lock:
+        top = market.top() if market.awake else None
+        return {
+            "status": market.status,
+            "awake": top is not None,
+            "update_id": market.update_id,
+            "bid": market.instrument.price_text(top.bid) if top is not None else None,
+            "ask": market.instrument.price_text(top.ask) if top is not None else None,
+            "last_trade_id": market.last_trade_id,
         }

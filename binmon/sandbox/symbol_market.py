@@ -7,56 +7,58 @@ the wire is the order of the book. An update id is only ever visible after the w
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Protocol
 
 from . import payloads
-from .candles import INTERVALS, Candle, CandleStore, make_history
+from .aggregation import DiffAggregation
+from .candles import INTERVALS, Candle, CandleStore
 from .flow import OrderFlow
 from .hub import StreamHub
 from .matching import LevelChange, MatchingEngine, Side, Trade
 from .payloads import AggregateTrade, DayStatistics, Top
 from .symbols import Instrument
+from .trade_history import TradeHistory
 
 MAX_DEPTH = 5000
 """Levels a side that the venue shows at most (reference: Binance Spot REST, depth)."""
-_DAY_MS = 86_400_000
 _PARTIAL_DEPTHS = (5, 10, 20)
 
 
-class DiffAggregation:
-    """Book changes since the last event of one depth stream: per level only the newest quantity."""
+class Watcher(Protocol):
+    """Something that follows every change of a book. Both methods are called while the symbol's lock is held."""
 
-    def __init__(self) -> None:
-        self.first_id = 0
-        self.last_id = 0
-        self._levels: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
+    def take(self, changes: list[LevelChange]) -> None:
+        """One whole action of the market has changed these levels."""
 
-    def add(self, change: LevelChange) -> None:
-        """Take one changed level."""
-        if not self.first_id:
-            self.first_id = change.update_id
-        self.last_id = change.update_id
-        self._levels[change.side][change.price] = change.quantity
-
-    def clear(self) -> None:
-        """Start the next event."""
-        self.first_id = 0
-        for levels in self._levels.values():
-            levels.clear()
-
-    def side(self, side: Side) -> list[tuple[int, int]]:
-        """Changed levels of a side, best first."""
-        return sorted(self._levels[side].items(), reverse=side is Side.BUY)
+    def restart(self) -> None:
+        """The book has been built anew."""
 
 
 class SymbolMarket:
-    """The running market of one symbol."""
+    """The market of one symbol.
 
-    def __init__(self, instrument: Instrument, hub: StreamHub, seed: str, now_us: int, fresh: bool = False) -> None:
+    It sleeps until somebody asks for its book: most symbols of a whole market are never looked at. Asleep it has no
+    book and nothing happens; ``on_wake`` is called once, when the book is built.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        hub: StreamHub,
+        seed: str,
+        now_us: int,
+        fresh: bool = False,
+        on_wake: Callable[[SymbolMarket], None] | None = None,
+    ) -> None:
         self.instrument = instrument
         self.lock = threading.RLock()
         self._hub = hub
+        self._on_wake = on_wake
+        self._engine: MatchingEngine | None = None
+        self._flow: OrderFlow | None = None
+        self._watch_lock = threading.Lock()  # guards changes of the watchers
+        self._watchers: tuple[Watcher, ...] = ()
         self._status = instrument.status
         self._stream = instrument.symbol.lower()
         self._names = {
@@ -73,26 +75,68 @@ class SymbolMarket:
         """Build the market anew. ``fresh`` is a venue without a past: ids start at 1 and there is no history."""
         with self.lock:
             instrument = self.instrument
-            first_id = 1 if fresh else 10_000_000 + int.from_bytes(instrument.symbol.encode()[:4], "big") * 20
+            self._seed, self._start_us = seed, now_us
+            self._first_id = 1 if fresh else 10_000_000 + int.from_bytes(instrument.symbol.encode()[:4], "big") * 20
             first_trade = 1 if fresh or not instrument.with_history else 1_000_000_001
-            self.engine = MatchingEngine(first_id, first_trade, 1)
-            self.flow = OrderFlow(self.engine, instrument, seed)
-            self.flow.fill_ladder(now_us)
-            self.engine.drain()
-            self.engine.update_id = first_id  # The initial ladder is no history of changes.
             self._fast, self._slow = DiffAggregation(), DiffAggregation()
-            self._trades: deque[Trade] = deque(maxlen=1000)
-            self._aggregates: deque[AggregateTrade] = deque(maxlen=1000)
-            self._next_aggregate_id = first_trade
-            self._top = self.top()
-            self._history_seed = None if fresh or not instrument.with_history else f"{seed}:history"
-            self._history_end_ms = now_us // 1000
+            self._history = TradeHistory(instrument, seed, now_us, first_trade, instrument.with_history and not fresh)
             self._first_trade_id = first_trade
-            self._store: CandleStore | None = None
-            self._live_before_store: list[Trade] = []
-            self._day_cache: tuple[int, list[Candle], Candle] | None = None
+            self._top = Top(0, 0, 0, 0)
             self._ticker_changed = False
             self._kline_open: dict[str, int] = {}
+            if self.awake:
+                self._build()
+                for watcher in self._watchers:
+                    watcher.restart()
+
+    def _build(self) -> tuple[MatchingEngine, OrderFlow]:
+        """Make the book. The lock is held."""
+        engine = MatchingEngine(self._first_id, self._first_trade_id, 1)
+        flow = OrderFlow(engine, self.instrument, self._seed)
+        flow.fill_ladder(self._start_us)
+        engine.drain()
+        engine.update_id = self._first_id  # The initial ladder is no history of changes.
+        # Only now: others look at the book without the lock to see whether there is one.
+        self._flow, self._engine = flow, engine
+        self._top = self.top()
+        return engine, flow
+
+    @property
+    def awake(self) -> bool:
+        """Whether the book exists."""
+        return self._engine is not None
+
+    def wake(self) -> tuple[MatchingEngine, OrderFlow]:
+        """Build the book if it does not exist yet; from then on the market moves."""
+        with self.lock:
+            if self._engine is not None and self._flow is not None:
+                return self._engine, self._flow
+            built = self._build()
+        if self._on_wake is not None:
+            self._on_wake(self)
+        return built
+
+    @property
+    def engine(self) -> MatchingEngine:
+        """The book; it is built by the first look at it."""
+        engine = self._engine
+        return engine if engine is not None else self.wake()[0]
+
+    @property
+    def flow(self) -> OrderFlow:
+        """The order flow of an awake market."""
+        flow = self._flow
+        return flow if flow is not None else self.wake()[1]
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell someone about every change from now on."""
+        with self._watch_lock:
+            self._watchers = (*self._watchers, watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Stop telling; takes no lock of the symbol, so that it may be called from anywhere."""
+        with self._watch_lock:
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
 
     # State ------------------------------------------------------------------------------------------------------
 
@@ -106,10 +150,29 @@ class SymbolMarket:
         with self.lock:
             self._status = status
 
+    def retire(self) -> None:
+        """Be delisted: nothing happens any more, and what had not been sent never is."""
+        with self.lock:
+            self._status = "BREAK"
+            self._fast.clear()
+            self._slow.clear()
+
     @property
     def active(self) -> bool:
         """Whether the symbol produces market data at all."""
         return self._status in ("TRADING", "HALT", "CANCEL_ONLY")
+
+    @property
+    def update_id(self) -> int:
+        """Id of the last change of the book, also of one that nobody has asked for yet."""
+        engine = self._engine
+        return engine.update_id if engine is not None else self._first_id
+
+    @property
+    def last_trade_id(self) -> int:
+        """Id of the last trade."""
+        engine = self._engine
+        return engine.last_trade_id if engine is not None else self._first_trade_id - 1
 
     def top(self) -> Top:
         """Best bid and ask now."""
@@ -153,6 +216,8 @@ class SymbolMarket:
             self._record_trades(activity.trades, now_us)
         if not activity.changes:
             return
+        for watcher in self._watchers:
+            watcher.take(activity.changes)
         top = self.top()
         if top != self._top:
             self._top = top
@@ -164,51 +229,21 @@ class SymbolMarket:
     def _record_trades(self, trades: list[Trade], now_us: int) -> None:
         symbol, instrument = self.instrument.symbol, self.instrument
         self._ticker_changed = True
-        self._trades.extend(trades)
+        aggregates = self._history.add(trades)
         for trade in trades:
-            if self._store is None:
-                self._live_before_store.append(trade)
-            else:
-                self._store.add(trade)
             if self._hub.wanted(self._names["trade"]):
 
                 def print_trade(micro: bool, trade: Trade = trade) -> str:
                     return payloads.trade_json(instrument, now_us, trade, micro)
 
                 self._hub.publish(self._names["trade"], symbol, print_trade)
-        if len(self._live_before_store) > 5000:
-            self.candles()
-        for aggregate in self._aggregate(trades):
-            self._aggregates.append(aggregate)
+        for aggregate in aggregates:
             if self._hub.wanted(self._names["aggTrade"]):
 
                 def print_aggregate(micro: bool, aggregate: AggregateTrade = aggregate) -> str:
                     return payloads.aggregate_trade_json(instrument, now_us, aggregate, micro)
 
                 self._hub.publish(self._names["aggTrade"], symbol, print_aggregate)
-
-    def _aggregate(self, trades: Iterable[Trade]) -> list[AggregateTrade]:
-        """Merge the trades of one taker order at one price (reference: aggTrades)."""
-        groups: dict[tuple[int, int], list[Trade]] = {}
-        for trade in trades:
-            groups.setdefault((trade.taker_order_id, trade.price), []).append(trade)
-        merged = []
-        for group in groups.values():
-            first, last = group[0], group[-1]
-            quantity = sum(trade.quantity for trade in group)
-            merged.append(
-                AggregateTrade(
-                    self._next_aggregate_id,
-                    first.price,
-                    quantity,
-                    first.trade_id,
-                    last.trade_id,
-                    first.time_us,
-                    first.buyer_is_maker,
-                )
-            )
-            self._next_aggregate_id += 1
-        return merged
 
     # Periodic streams -------------------------------------------------------------------------------------------
 
@@ -310,40 +345,28 @@ class SymbolMarket:
             bids, asks = self.engine.depth(Side.BUY, limit), self.engine.depth(Side.SELL, limit)
         return payloads.book_json(self.instrument, update_id, bids, asks)
 
+    def print_book(self, update_id: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> str:
+        """Some state of this symbol's book as REST depth prints it."""
+        return payloads.book_json(self.instrument, update_id, bids, asks)
+
     def trades(self) -> list[Trade]:
         """The last trades, oldest first."""
         with self.lock:
-            return list(self._trades)
+            return list(self._history.trades)
 
     def aggregates(self) -> list[AggregateTrade]:
         """The last aggregate trades, oldest first."""
         with self.lock:
-            return list(self._aggregates)
+            return list(self._history.aggregates)
 
     def candles(self) -> CandleStore:
         """The candles; history is made when first asked for. The caller holds the lock."""
-        if self._store is None:
-            history: list[Candle] = []
-            if self._history_seed is not None:
-                history = make_history(
-                    self._history_seed,
-                    self._history_end_ms,
-                    self.instrument.start_price,
-                    self.instrument.typical_lots,
-                    self._first_trade_id - 1,
-                )
-            self._store = CandleStore(history)
-            for trade in self._live_before_store:
-                self._store.add(trade)
-            self._live_before_store.clear()
-        return self._store
+        return self._history.candles()
 
     def last_price(self) -> int | None:
         """Price of the last trade in ticks; ``None`` when there never was one."""
         with self.lock:
-            if self._trades:
-                return self._trades[-1].price
-            return self.instrument.start_price if self._history_seed is not None else None
+            return self._history.last_price()
 
     def average_price(self, now_us: int) -> tuple[int, int] | None:
         """Volume-weighted price of the last 5 minutes in ticks, and the time of the last trade in µs.
@@ -351,52 +374,9 @@ class SymbolMarket:
         Without a trade in the window it is the last price; ``None`` when there never was a trade.
         """
         with self.lock:
-            last = self.last_price()
-            if last is None:
-                return None
-            trade_us = self._trades[-1].time_us if self._trades else self._history_end_ms * 1000
-            minutes = self.candles().rows("1m", now_us // 1000 - 300_000, None, 10, now_us // 1000)
-            volume = sum(candle.volume for candle in minutes)
-            return (sum(candle.quote for candle in minutes) // volume if volume else last), trade_us
+            return self._history.average_price(now_us)
 
     def day(self, now_us: int) -> DayStatistics:
         """The rolling 24 hours, exact to the minute at its far end; all zero when there never was a trade."""
         with self.lock:
-            now_ms = now_us // 1000
-            current = self.candles().series("1m", now_ms).current
-            if current is None:
-                return DayStatistics(now_us - _DAY_MS * 1000, now_us, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0)
-            total = self._full_minutes(current.open_ms, now_ms)
-            window = Candle(total.open_ms, total.open, total.high, total.low, total.close)
-            window.absorb(total)
-            window.absorb(current)
-            last = self._trades[-1] if self._trades else None
-            return DayStatistics(
-                open_us=now_us - _DAY_MS * 1000,
-                close_us=now_us,
-                open=window.open,
-                high=window.high,
-                low=window.low,
-                last=self.last_price() or window.close,
-                previous_close=self._day_cache[1][0].close if self._day_cache else window.open,
-                last_quantity=last.quantity if last is not None else self.instrument.typical_lots,
-                volume=window.volume,
-                quote=window.quote,
-                first_trade_id=window.first_trade_id,
-                last_trade_id=window.last_trade_id,
-                trades=window.trades,
-            )
-
-    def _full_minutes(self, minute_ms: int, now_ms: int) -> Candle:
-        """Sum of the whole minutes of the last 24 hours before the current one, kept until the minute changes."""
-        if self._day_cache is None or self._day_cache[0] != minute_ms:
-            candles = list(self.candles().series("1m", now_ms).candles)
-            inside = [one for one in candles if now_ms - _DAY_MS <= one.open_ms < minute_ms] or [candles[-1]]
-            before = [one for one in candles if one.open_ms < inside[0].open_ms][-1:] or inside[:1]
-            first = inside[0]
-            total = Candle(first.open_ms, first.open, first.high, first.low, first.close)
-            for candle in inside:
-                if candle.open_ms < minute_ms:
-                    total.absorb(candle)
-            self._day_cache = (minute_ms, before, total)
-        return self._day_cache[2]
+            return self._history.day(now_us)

@@ -111,6 +111,14 @@ class Exchange:
     def state(self):
         return self.json("/sandbox/state")
 
+    def wait(self, condition, deadline_s=20.0):
+        """Ask ``condition`` again and again until it answers with something true, which is returned."""
+        deadline = time.monotonic() + deadline_s
+        while not (answer := condition()):
+            assert time.monotonic() < deadline, f"still not true: {answer!r}"
+            time.sleep(0.01)
+        return answer
+
     def stream(self, path):
         stream = Stream(self.sandbox.stream_url + path)
         self.streams.append(stream)

@@ -70,6 +70,7 @@ def test_configuration_file(launch, tmp_path):
     ("arguments", "words"),
     [
         (["--rest-port", "70000"], ["--rest-port", "0 to 65535", "70000"]),
+        (["--generate", "-1"], ["--generate", "0 to 5000", "-1"]),
         (["--speed", "0"], ["--speed", "above 0"]),
         (["--symbols", "btcusdt"], ["btcusdt", "uppercase"]),
         (["--replay", "/nowhere.tsv"], ["/nowhere.tsv", "readable"]),

@@ -69,16 +69,16 @@ def test_connection_filter(arm):
     message = depth("AAUSDT", 1)
     assert not fault.hit(message, [ONE])
     assert fault.hit(message, [ONE, TWO])
-    assert fault.apply(message, ONE) == [message]
-    assert fault.apply(message, TWO) == []
+    assert fault.apply([message], ONE) == [message]
+    assert fault.apply([message], TWO) == []
 
 
 def test_reorder_releases_what_it_held(arm):
     fault = arm("reorder")
     first, second = depth("AAUSDT", 1), depth("AAUSDT", 2)
-    assert fault.hit(first, [ONE]) and fault.apply(first, ONE) == []
+    assert fault.hit(first, [ONE]) and fault.apply([first], ONE) == []
     assert not fault.finished
-    assert fault.hit(second, [ONE]) and fault.apply(second, ONE) == [second, first]
+    assert fault.hit(second, [ONE]) and fault.apply([second], ONE) == [second, first]
     assert fault.finished
 
 
@@ -88,7 +88,7 @@ def test_crossing_bid_is_taken_back(arm):
     for number in (1, 2, 3):
         message = depth("AAUSDT", number)
         hit = fault.hit(message, [ONE])
-        [got] = fault.apply(message, ONE) if hit else [message]
+        [got] = fault.apply([message], ONE) if hit else [message]
         seen.append(json.loads(got.payload(False))["b"][0])
     assert seen == [["11.0", "1.00000000"], ["11.0", "0.00000000"], ["9.0", "3"]]
     assert fault.finished

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from binmon.sandbox.fault_kinds import KINDS, REQUIRED, BadFault, checked, table
+from binmon.sandbox.fault_kinds import EVENT_ORDER, KINDS, REQUIRED, BadFault, checked, table
 
 
 def test_defaults_are_filled_in():
@@ -39,3 +39,8 @@ def test_values_out_of_range(request_):
 
 def test_table_can_be_printed():
     assert set(json.loads(json.dumps(table()))) == set(KINDS)
+
+
+def test_the_order_names_kinds_once():
+    assert len(set(EVENT_ORDER)) == len(EVENT_ORDER)
+    assert set(EVENT_ORDER) <= set(KINDS)

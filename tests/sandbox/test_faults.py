@@ -194,7 +194,7 @@ def test_stall_with_pings_loses_events_and_ends(start_exchange):
     started = time.monotonic()
     while (frame := stream.frame())[0] != 0x1 or time.monotonic() - started < 0.3:
         opcodes.append(frame[0])
-    assert 0.5 < time.monotonic() - started < 1.5
+    assert time.monotonic() - started > 0.5
     assert opcodes.count(0x9) >= 2
 
 

@@ -72,6 +72,9 @@ def test_interceptor_changes_what_each_gets(listeners):
         def rewrite(self, message, subscriber):
             return [] if subscriber.identifier == 1 else [message, message]
 
+        def release(self):
+            return []
+
     hub = StreamHub()
     hub.interceptor = Drop()
     for listener in listeners:

@@ -29,3 +29,15 @@ def test_ignoring_429_is_a_ban_that_grows():
     assert lengths == [121, 241, 481]
     ledger.forgive()
     assert ledger.charge("a", 1, now - 60).status == 200
+
+
+def test_a_ban_counts_down_and_is_forgiven():
+    ledger = WeightLedger(100, 60, 120.0)
+    assert ledger.ban("a", 30.0, 1000.0).banned_until_ms == 1_030_000
+    verdict = ledger.charge("a", 1, 1010.0)
+    assert (verdict.status, verdict.retry_after_s) == (418, 21)
+    assert ledger.charge("b", 1, 1010.0).status == 200
+    assert ledger.charge("a", 1, 1031.0).status == 200
+    ledger.ban("a", 30.0, 1040.0)
+    ledger.forgive()
+    assert ledger.charge("a", 1, 1041.0).status == 200

@@ -128,3 +128,19 @@ def test_levels_follow_from_changes_and_quantities_are_conserved(actions):
         for price, total in engine.depth(side, 99):
             assert total == sum(order.remaining for order in engine.orders_at(side, price))
             assert total == engine.quantity_at(side, price)
+
+
+def test_loading_is_submitting_one_by_one():
+    levels = [(100, 5), (98, 7), (95, 1)]
+    loaded, submitted = MatchingEngine(), MatchingEngine()
+    loaded.load("flow", Side.BUY, levels, 9)
+    for price, quantity in levels:
+        submitted.submit("flow", Side.BUY, quantity, price, 9)
+    assert loaded.depth(Side.BUY, 10) == submitted.depth(Side.BUY, 10) == levels
+    assert loaded.drain().changes == []
+    for engine in (loaded, submitted):
+        assert engine.submit("user", Side.SELL, 6, 98, 10).order_id == 4
+        assert engine.depth(Side.BUY, 10) == [(98, 6), (95, 1)]
+        assert engine.cancel(3).price == 95
+    with pytest.raises(ValueError, match="not empty"):
+        loaded.load("flow", Side.BUY, levels, 9)

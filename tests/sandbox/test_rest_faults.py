@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -35,6 +36,21 @@ def test_statuses(fault, status):
         assert json.loads(answer.body)["code"] < 0
     else:
         assert answer.body.startswith("<html>")
+
+
+@pytest.mark.parametrize("status", [403, 502, 504])
+def test_pages_of_the_infrastructure_name_the_status_and_know_no_weight(fault, status):
+    answer = fault(status=status).answer(lambda: TRUE)
+    assert not answer.from_venue
+    assert answer.content_type == "text/html"
+    assert f"<h1>{status} " in answer.body
+
+
+def test_a_418_says_until_when(fault):
+    answer = fault(status=418, retry_after=60).answer(lambda: TRUE)
+    until_ms = int(json.loads(answer.body)["msg"].split("until ")[1].split(".")[0])
+    assert answer.headers["Retry-After"] == "60"
+    assert abs(until_ms - time.time() * 1000 - 60_000) < 10_000
 
 
 def test_spoilt_answers_keep_the_true_status(fault):

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from binmon.sandbox.hub import StreamHub
-from binmon.sandbox.matching import LevelChange, Side
-from binmon.sandbox.symbol_market import DiffAggregation, SymbolMarket
+from binmon.sandbox.matching import Side
+from binmon.sandbox.symbol_market import SymbolMarket
 from binmon.sandbox.symbols import default_instruments
 
 NOW = 1_784_600_000_123_456
@@ -36,16 +36,6 @@ def listen(hub, *streams):
     listener = Listener()
     hub.subscribe(listener, list(streams))
     return listener
-
-
-def test_aggregation_keeps_the_newest_quantity_best_first():
-    aggregation = DiffAggregation()
-    for number, (price, quantity) in enumerate([(10, 1), (12, 2), (10, 0)], start=5):
-        aggregation.add(LevelChange(number, Side.BUY, price, quantity))
-    assert (aggregation.first_id, aggregation.last_id) == (5, 7)
-    assert aggregation.side(Side.BUY) == [(12, 2), (10, 0)]
-    aggregation.clear()
-    assert aggregation.first_id == 0 and aggregation.side(Side.BUY) == []
 
 
 def test_aggregates_merge_the_trades_of_one_taker_at_one_price(market, hub):
@@ -117,3 +107,52 @@ def test_fresh_symbol_has_no_past(hub):
     assert market.last_price() is None
     assert market.average_price(NOW) is None
     assert market.day(NOW).first_trade_id == -1
+
+
+def test_a_market_sleeps_until_its_book_is_asked_for(hub):
+    woken = []
+    market = SymbolMarket(INSTRUMENTS["BNBUSDT"], hub, "seed", NOW, on_wake=woken.append)
+    assert not market.awake
+    assert market.update_id > 1 and market.last_trade_id > 0
+    assert market.last_price() == INSTRUMENTS["BNBUSDT"].start_price
+    assert market.candles().rows("1m", None, None, 5, NOW // 1000)
+    assert not market.awake and woken == []
+    before = market.update_id
+    assert json.loads(market.book_json(5))["lastUpdateId"] == before
+    market.act(NOW)
+    assert market.awake and woken == [market]
+
+
+def test_watchers_hear_every_change_in_whole_actions(market):
+    class Watcher:
+        changes, restarts = [], 0
+
+        def take(self, changes):
+            self.changes.extend(changes)
+
+        def restart(self):
+            self.restarts += 1
+
+    watcher, first = Watcher(), market.update_id
+    market.watch(watcher)
+    for step in range(50):
+        market.act(NOW + step)
+    assert [change.update_id for change in watcher.changes] == list(range(first + 1, market.update_id + 1))
+    market.start("seed", NOW, fresh=True)
+    assert watcher.restarts == 1
+    market.unwatch(watcher)
+    heard = len(watcher.changes)
+    for step in range(50):
+        market.act(NOW + step)
+    assert len(watcher.changes) == heard
+
+
+def test_a_retired_market_sends_nothing_more(market, hub):
+    listener = listen(hub, "bnbusdt@depth", "bnbusdt@depth@100ms", "bnbusdt@ticker")
+    for step in range(50):
+        market.act(NOW + step)
+    market.retire()
+    market.act(NOW + 60)
+    market.push_fast(NOW)
+    market.push_slow(NOW, 1)
+    assert listener.events == []
