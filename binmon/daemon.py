@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import enum
+import gc
+import math
 import os
 import queue
 import signal
@@ -70,7 +72,10 @@ log = structlog.get_logger("binmon.daemon")
 STOP_WITHIN_S = 4.5  # the contract says five
 _TICK_S = 0.2
 _INBOX_CHUNKS = 8_192
-_ROWS = 512  # a full-depth row is 160 KiB: this bounds the queue at 80 MiB
+# Rows that may wait: a full-depth one is 160 KiB, so a few books get 80 MiB; most of a market's books are small, and
+# four rows of each are four seconds of a disk that does not answer.
+_ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
+_SETTLED_AFTER_S = 120.0
 _INITIAL_FETCHERS = 3  # snapshots of a whole market: the way to the venue and back is most of the time
 
 # Sections of the contract that this version reads but does not run yet.
@@ -178,7 +183,9 @@ class Daemon:
         directory = Path(config.recorder.directory)
         epochs = last_epochs(directory)
 
-        rows: Channel[BookSnapshot | BookEvent | Evidence] = Channel("recorder", _ROWS, Overflow.DROP_NEWEST)
+        rows: Channel[BookSnapshot | BookEvent | Evidence] = Channel(
+            "recorder", min(_MOST_ROWS, max(_ROWS, _ROWS_A_BOOK * len(kept))), Overflow.DROP_NEWEST
+        )
         closed: Channel[Path] = Channel("finisher", 1_024, Overflow.DROP_NEWEST)
         tops: Channel[TopOfBook] = Channel("publisher", 4_096, Overflow.DROP_OLDEST)
         inbox: Channel[Any] = Channel("keeper", _INBOX_CHUNKS, Overflow.DROP_NEWEST)
@@ -371,9 +378,16 @@ class Daemon:
     # Run ----------------------------------------------------------------------------------------------------------
 
     def _watch(self) -> tuple[str, ExitStatus]:
+        settled_s = time.monotonic() + _SETTLED_AFTER_S
         while not self._stop.is_set():
             self._wait(_TICK_S)
-            self._supervisor.tick(time.monotonic())
+            now_s = time.monotonic()
+            self._supervisor.tick(now_s)
+            if now_s >= settled_s:
+                # what lives now lives on: looking through a market of books for cycles stops all threads for 100 ms
+                gc.collect()
+                gc.freeze()
+                settled_s = math.inf
             fatal = self._supervisor.fatal
             if fatal is not None:
                 return f"worker {fatal.name} is fatal: {fatal.last_error}", ExitStatus.FAILED

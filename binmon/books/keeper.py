@@ -58,6 +58,10 @@ log = structlog.get_logger("binmon.books")
 _WINDOW = RotationWindow(3 * 3600.0, 5 * 3600.0)
 _TICK_S = 0.1
 _STALL_CHECK_S = 1.0
+# From so many books on, a top may come a quarter of its interval early or half of it late, where a row has just merged
+# the book: merging each of a market of books twice a second is half of the keeper's work.
+_MANY_BOOKS = 64
+_EARLY, _LATE = 0.25, 0.5
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
 
 
@@ -132,6 +136,7 @@ class BookKeeper(Worker):
         self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
         self._unreported_drops: set[str] = set()
         self._next_stall_check_s = 0.0
+        self._early_top_s = -1e9  # how early a top may come with a row; the far past: not at all
         self._malformed: dict[str, int] = {}
         self._started = False
         self.lag = DelayHistogram()  # frame received -> its updates are in the books
@@ -186,11 +191,12 @@ class BookKeeper(Worker):
     def tick(self, now_s: float) -> None:
         """What is due by time alone: quiet symbols, delayed requests, tops, stalls, sockets, audits."""
         interval_s = self._settings.top_interval_ms / 1000
+        many = len(self._kept) >= _MANY_BOOKS
+        late_s = now_s - _LATE * interval_s if many else now_s
+        self._early_top_s = _EARLY * interval_s if many and interval_s else -1e9
         for kept in self._kept.values():
             if kept.sync.state is SyncState.SYNCED:
-                if interval_s and now_s >= kept.next_top_s:
-                    due_s = kept.next_top_s + interval_s
-                    kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
+                if interval_s and late_s >= kept.next_top_s:
                     self._publish_top(kept, now_s)
             kept.sync.tick(now_s)
             if kept.sync.effects:
@@ -541,13 +547,22 @@ class BookKeeper(Worker):
     def _emit_row(self, kept: KeptBook, now_s: float) -> None:
         if not self._settled(kept, now_s):
             return
+        if now_s + self._early_top_s >= kept.next_top_s:
+            self._offer_top(kept, now_s)
         row = kept.row(self._venue.name, self._settings.record_depth)
         if row is not None and not self._outlets.recorder.offer(row):
             self._count_drop(kept)
 
     def _publish_top(self, kept: KeptBook, now_s: float) -> None:
         if self._settled(kept, now_s):
-            self._outlets.tops.offer(kept.top_of_book(self._venue.name, kept.book.best(), time.time_ns()))
+            self._offer_top(kept, now_s)
+
+    def _offer_top(self, kept: KeptBook, now_s: float) -> None:
+        """The top of a settled book, and when the next one is due."""
+        interval_s = self._settings.top_interval_ms / 1000
+        due_s = kept.next_top_s + interval_s
+        kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
+        self._outlets.tops.offer(kept.top_of_book(self._venue.name, kept.book.best(), time.time_ns()))
 
     def _publish_change(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> None:
         """Publish the top when ``update`` changed it; the book itself is not merged for that."""
