@@ -22,50 +22,23 @@ def read_only(array: Floats) -> Floats:
     return array
 
 
-def latest(changes: LevelChanges) -> tuple[Floats, Floats]:
-    """Changes sorted by price ascending, one for each price: the last in the order of change."""
-    price = changes.price
-    order = price.argsort(kind="stable")  # stable: equal prices stay in the order of change
-    price = price[order]
-    last = np.empty(price.size, dtype=np.bool_)
-    last[-1:] = True
-    np.not_equal(price[1:], price[:-1], out=last[:-1])
-    return price[last], changes.quantity[order[last]]
-
-
 def apply_changes(price: Floats, quantity: Floats, changes: LevelChanges) -> tuple[Floats, Floats]:
-    """Merge ``changes`` into a side whose prices ascend; returns new (or, where nothing changed, the old) arrays.
+    """Merge ``changes`` into a side whose prices ascend; returns new arrays, or the old ones without changes.
 
     Quantities are absolute; zero removes a level, and removing one that is not there is normal (reference:
     Binance Spot, local order book).
     """
     if changes.price.size == 0:
         return price, quantity
-    new_price, new_quantity = latest(changes)
-    at = price.searchsorted(new_price)
-    # a sentinel instead of a bounds check: an index past the end compares with infinity, which no venue prints
-    known = np.append(price, np.inf)[at] == new_price
-    gone = new_quantity == 0.0
-    quantity = quantity.copy()
-    replaced = known & ~gone
-    quantity[at[replaced]] = new_quantity[replaced]
-    removed = known & gone
-    added = ~(known | gone)
-    added_count = int(np.count_nonzero(added))
-    if not added_count and not removed.any():
-        return price, read_only(quantity)
-    keep = np.ones(price.size + added_count, dtype=np.bool_)
-    place = at[added] + np.arange(added_count)
-    # first let the additions in (np.insert with its checks taken out), then drop the removed ones
-    keep[place] = False
-    merged_price = np.empty(keep.size)
-    merged_quantity = np.empty(keep.size)
-    merged_price[place] = new_price[added]
-    merged_quantity[place] = new_quantity[added]
-    merged_price[keep] = price
-    quantity[at[removed]] = 0.0
-    merged_quantity[keep] = quantity
-    if removed.any():
-        alive = merged_quantity != 0.0
-        merged_price, merged_quantity = merged_price[alive], merged_quantity[alive]
-    return read_only(merged_price), read_only(merged_quantity)
+    # Old levels and changes, sorted as one: the sort is stable, so of equal prices the newest comes last, and it finds
+    # the old levels in order already. Measured against finding the place of every change: 5 us instead of 15 with 150
+    # levels, 30 instead of 40 with 5,000.
+    every_price = np.concatenate((price, changes.price))
+    every_quantity = np.concatenate((quantity, changes.quantity))
+    order = every_price.argsort(kind="stable")
+    every_price, every_quantity = every_price[order], every_quantity[order]
+    keep = np.empty(every_price.size, dtype=np.bool_)
+    keep[-1] = True
+    np.not_equal(every_price[1:], every_price[:-1], out=keep[:-1])
+    np.logical_and(keep, every_quantity, out=keep)
+    return read_only(every_price[keep]), read_only(every_quantity[keep])

@@ -42,13 +42,10 @@ class _Side:
         self.price, self.quantity = read_only(price), read_only(quantity)
         self.waiting, self.changes = [], []
 
-    def settle(self, decoder: MarketDecoder) -> str | None:
-        parsed = decoder.levels(self.waiting)
-        self.waiting = []
-        if parsed.changes.price.size:
-            self.price, self.quantity = apply_changes(self.price, self.quantity, parsed.changes)
-            self.changes.append(parsed.changes)
-        return parsed.inexact
+    def merge(self, changes: LevelChanges) -> None:
+        if changes.price.size:
+            self.price, self.quantity = apply_changes(self.price, self.quantity, changes)
+            self.changes.append(changes)
 
     def take_changes(self) -> LevelChanges:
         changes, self.changes = self.changes, []
@@ -117,9 +114,12 @@ class Book:
     def settle(self) -> None:
         """Merge what waits; raises MalformedFrame for levels that cannot be, after which the book is worthless."""
         if self._bids.waiting:
-            # both sides first, so that one bad side cannot leave the other's text behind
-            inexact_bids, inexact_asks = self._bids.settle(self._decoder), self._asks.settle(self._decoder)
-            self.inexact = self.inexact or inexact_bids or inexact_asks
+            waiting = self._bids.waiting, self._asks.waiting
+            self._bids.waiting, self._asks.waiting = [], []
+            bids, asks = self._decoder.sides(*waiting)
+            self._bids.merge(bids.changes)
+            self._asks.merge(asks.changes)
+            self.inexact = self.inexact or bids.inexact or asks.inexact
 
     def bids(self) -> tuple[Floats, Floats]:
         """Price and quantity, best (highest) first; read-only views of the settled book."""

@@ -195,9 +195,8 @@ class BookKeeper(Worker):
         late_s = now_s - _LATE * interval_s if many else now_s
         self._early_top_s = _EARLY * interval_s if many and interval_s else -1e9
         for kept in self._kept.values():
-            if kept.sync.state is SyncState.SYNCED:
-                if interval_s and late_s >= kept.next_top_s:
-                    self._publish_top(kept, now_s)
+            if interval_s and late_s >= kept.next_top_s and kept.sync.state is SyncState.SYNCED:
+                self._publish_top(kept, now_s)
             kept.sync.tick(now_s)
             if kept.sync.effects:
                 self._carry_out(kept, now_s)

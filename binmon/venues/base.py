@@ -72,6 +72,10 @@ class MarketDecoder(Protocol):
         """Parse one side of many updates at once, oldest first. Raises MalformedFrame."""
         ...
 
+    def sides(self, bids: Sequence[bytes], asks: Sequence[bytes]) -> tuple[ParsedLevels, ParsedLevels]:
+        """``levels`` of both sides of the same updates. Raises MalformedFrame."""
+        ...
+
     def pairs(self, text: bytes) -> list[tuple[float, float]]:
         """One side of one update as (price, quantity), in order; quantity zero removes. Raises MalformedFrame."""
         ...

@@ -116,3 +116,20 @@ def test_snapshots_must_be_sorted_and_positive() -> None:
     ):
         with pytest.raises(MalformedFrame):
             decoder.depth("binance", "ABCUSDT", bad)
+
+
+NUMBER = st.tuples(st.integers(1, 10**7), st.integers(0, 10**8 - 1)).map(lambda n: f'"{n[0]}.{n[1]:08d}"')
+SIDE = st.lists(st.tuples(NUMBER, NUMBER).map(lambda pair: f"[{pair[0]},{pair[1]}]"), max_size=4).flatmap(
+    # the usual form, and one that is as legal
+    lambda levels: st.sampled_from([f"[{','.join(levels)}]".encode(), f"[ {' , '.join(levels)} ]".encode()])
+)
+
+
+@given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=6))
+def test_both_sides_at_once_are_the_sides_one_by_one(updates: list[tuple[bytes, bytes]]) -> None:
+    decoder = BinanceDecoder()
+    bids, asks = [one for one, _ in updates], [other for _, other in updates]
+    for found, texts in zip(decoder.sides(bids, asks), (bids, asks), strict=True):
+        alone = decoder.levels(texts)
+        assert found.changes.price.tolist() == alone.changes.price.tolist()
+        assert found.changes.quantity.tolist() == alone.changes.quantity.tolist()

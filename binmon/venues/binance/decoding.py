@@ -103,11 +103,9 @@ class BinanceDecoder:
 
     def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
         """Parse one side of many updates in one go; prices and quantities must be what a book can hold."""
-        # empty sides and outer brackets go; that the texts are JSON was checked when their frames were decoded
-        insides = [plain[1:-1] for text in texts if (plain := bytes(text)) != b"[]"]
-        if not insides:
+        joined = _joined(texts)
+        if not joined:
             return ParsedLevels(NO_CHANGES, None)
-        joined = b",".join(insides)
         flat = self._flat(joined)
         if flat is None:
             joined = b"[" + b",".join(texts) + b"]"
@@ -118,12 +116,27 @@ class BinanceDecoder:
             flat = np.fromiter(chain.from_iterable(chain.from_iterable(parsed)), dtype=np.float64)
         if flat.size == 0:
             return ParsedLevels(NO_CHANGES, None)
-        largest = flat.max()
-        # NaN compares false with everything, so it ends here, too
-        if not (flat.min() >= 0.0 and largest < np.inf and flat[0::2].min() > 0.0):
-            raise MalformedFrame("levels: a price that is not positive, or a quantity that is negative or no number")
+        largest = _checked(flat)
         inexact = first_inexact(joined) if largest >= _ALWAYS_EXACT_BELOW else None
         return ParsedLevels(LevelChanges(flat[0::2], flat[1::2]), inexact)
+
+    def sides(self, bids: Sequence[bytes], asks: Sequence[bytes]) -> tuple[ParsedLevels, ParsedLevels]:
+        """Parse both sides of many updates at once: half the overhead of one after the other."""
+        bids_joined, asks_joined = _joined(bids), _joined(asks)
+        if not bids_joined or not asks_joined:
+            return self.levels(bids), self.levels(asks)
+        joined = bids_joined + b"," + asks_joined
+        flat = self._flat(joined)
+        if flat is None:
+            return self.levels(bids), self.levels(asks)
+        largest = _checked(flat)
+        inexact = first_inexact(joined) if largest >= _ALWAYS_EXACT_BELOW else None
+        # in the usual form, which this is, every level has one bracket of its own
+        split = 2 * bids_joined.count(b"[")
+        return (
+            ParsedLevels(LevelChanges(flat[0:split:2], flat[1:split:2]), inexact),
+            ParsedLevels(LevelChanges(flat[split::2], flat[split + 1 :: 2]), inexact),
+        )
 
     def _flat(self, joined: bytes) -> Floats | None:
         """Price, quantity, price … of levels in the venue's usual form; None for any other form, however legal.
@@ -173,6 +186,21 @@ class BinanceDecoder:
             asks.changes.quantity,
             bids.inexact or asks.inexact,
         )
+
+
+def _joined(texts: Sequence[bytes]) -> bytes:
+    """The levels of many updates as one text. That each is JSON was checked when its frame was decoded."""
+    # empty sides and outer brackets go
+    return b",".join([plain[1:-1] for text in texts if (plain := bytes(text)) != b"[]"])
+
+
+def _checked(flat: Floats) -> float:
+    """The largest of price, quantity, price …; raises MalformedFrame for what no book can hold."""
+    largest = flat.max()
+    # NaN compares false with everything, so it ends here, too
+    if not (flat.min() >= 0.0 and largest < np.inf and flat[0::2].min() > 0.0):
+        raise MalformedFrame("levels: a price that is not positive, or a quantity that is negative or no number")
+    return float(largest)
 
 
 def first_inexact(text: bytes) -> str | None:
