@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -174,7 +175,7 @@ def _verify(dataset: BookDataset, args: argparse.Namespace) -> int:
 
     breaches = verify(dataset)
     # a file that cannot be read is a breach, and must not keep the rest from being told
-    coverage = dataset.coverage() if not any(breach.rule == "unreadable" for breach in breaches) else []
+    coverage = dataset.coverage(without={breach.path for breach in breaches if breach.rule == "unreadable"})
     if args.json:
         document = {
             "breaches": [asdict(breach) for breach in breaches],
@@ -200,11 +201,13 @@ def _print_coverage(coverage: list[Coverage]) -> None:
     from binmon.recorder.files import rfc3339
 
     table = Table("venue", "symbol", "date", box=None, pad_edge=False)
-    for heading in ("rows", "first", "last", "epochs", "files", "size"):
+    for heading in ("rows", "first", "last", "covered", "epochs", "gaps", "files", "size"):
         table.add_column(heading, justify="right")
     for day in coverage:
         first, last = (rfc3339(time_ns, "ms")[11:] for time_ns in (day.first_ns, day.last_ns))
-        table.add_row(day.venue, day.symbol, day.date, f"{day.rows:,}", first, last, str(day.epochs), str(day.files), _size(day.bytes))  # fmt: skip
+        covered = f"{math.floor(day.covered * 1e5) / 1e3:.3f} %"  # rounded down: 100 % means all of it
+        numbers = (str(day.epochs), str(day.gaps), str(day.files), _size(day.bytes))
+        table.add_row(day.venue, day.symbol, day.date, f"{day.rows:,}", first, last, covered, *numbers)
     _console().print(table)
 
 

@@ -21,16 +21,17 @@ from binmon.recorder.tables import BOOK_SCHEMA, EVENT_SCHEMA, RowGroup, event_ta
 #   PLAIN zstd 3 5,100 and 5,500; zstd 1 5,500 and 7,100; dictionary zstd 3 3,100 and 7,800; BYTE_STREAM_SPLIT zstd 1
 #   4,500 and 10,700. PLAIN with pages of 1 MiB instead of one page a column: a third larger. Consecutive books are
 #   nearly equal, so what helps is many whole rows in one compressor window.
-_PARQUET = {
+PARQUET_OPTIONS = {
     "compression": "zstd",
     "compression_level": 3,
     "use_dictionary": False,
     "data_page_size": 64 << 20,
     "write_page_checksum": True,
 }
+EVENT_OPTIONS = {"compression": "zstd"}
 # what 100 rows of 5,000 levels a side take: larger groups compress no better, and readers hold one in memory
-_GROUP_BYTES = 16_000_000
-_GROUP_ROWS = 10_000
+GROUP_BYTES = 16_000_000
+GROUP_ROWS = 10_000
 
 
 class BookFilePart:
@@ -46,7 +47,7 @@ class BookFilePart:
         self._parquet: Any = None
         if file_format == "parquet":
             schema = BOOK_SCHEMA.with_metadata(metadata)
-            self._parquet = pq.ParquetWriter(self._file, schema, **_PARQUET)
+            self._parquet = pq.ParquetWriter(self._file, schema, **PARQUET_OPTIONS)
 
     def add(self, row: BookRow) -> None:
         """Append a row. Raises OSError."""
@@ -55,7 +56,7 @@ class BookFilePart:
             self._file.write(book_line(row))
             return
         self._group.add(row)
-        if self._group.bytes >= _GROUP_BYTES or len(self._group) >= _GROUP_ROWS:
+        if self._group.bytes >= GROUP_BYTES or len(self._group) >= GROUP_ROWS:
             self._write_group()
 
     def finish(self) -> int:
@@ -81,7 +82,7 @@ def write_events(path: Path, file_format: str, events: Sequence[BookEvent], meta
     file = _open(path)
     try:
         if file_format == "parquet":
-            with pq.ParquetWriter(file, EVENT_SCHEMA.with_metadata(metadata), compression="zstd") as writer:
+            with pq.ParquetWriter(file, EVENT_SCHEMA.with_metadata(metadata), **EVENT_OPTIONS) as writer:
                 writer.write_table(event_table(events))
         else:
             file.writelines(_event_line(event) for event in events)

@@ -5,9 +5,12 @@
     segments/<stem>.segment                                              rows not yet in the dataset
     books/venue=V/symbol=S/date=YYYY-MM-DD/<stem>-e<epoch>.parquet       the dataset
     book_events/date=YYYY-MM-DD/<stem>.parquet                           its seams
+    evidence/venue=V/symbol=S/<UTC stamp>-<update id>.json.gz            what showed a book to be wrong
+    .work/                                                               directories on their way in or out
 
-``<stem>`` names the segment a file was made from, ``<epoch>`` is the newest epoch in it. Files being written begin
-with a dot and end in ``.tmp``: neither globs nor directory readers see them.
+``<stem>`` names the segment a file was made from, or the newest of those that were merged into it; ``<epoch>`` is the
+newest epoch in it. Files being written begin with a dot and end in ``.tmp``: neither globs nor directory readers see
+them. ``.work`` lies outside the datasets, so that not even a recursive glob over one of them sees a row twice.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from binmon.recorder.segment import segment_paths
 
 BOOKS = "books"
 BOOK_EVENTS = "book_events"
+EVIDENCE = "evidence"
+WORK = ".work"
 FORMATS = ("parquet", "jsonl")
 DAY_NS = 86_400 * 10**9
 _SAFE = re.compile(r"[A-Za-z0-9_.\-]")
@@ -104,15 +109,38 @@ def book_files(
                     yield from _files_of(venue_name, symbol_name, date, date_path)
 
 
+@dataclass(frozen=True, slots=True)
+class EventFile:
+    """One finished file of book events; ``date`` is YYYY-MM-DD (UTC)."""
+
+    date: str
+    stem: str
+    format: str
+    path: Path
+
+
+def files_in(venue: str, symbol: str, date: str, path: Path) -> list[BookFile]:
+    """The finished files of one partition, sorted by stem."""
+    return list(_files_of(venue, symbol, date, path))
+
+
+def event_files_in(date: str, path: Path) -> list[EventFile]:
+    """The finished event files of one day's partition, sorted by stem."""
+    found: list[EventFile] = []
+    for name in _names(path):
+        match = _EVENT_FILE.fullmatch(name)
+        if match is not None and not name.startswith("."):
+            found.append(EventFile(date, match["stem"], match["format"], path / name))
+    return found
+
+
 def event_files(directory: Path) -> list[tuple[str, Path]]:
     """(stem, path) of the finished event files."""
-    found: list[tuple[str, Path]] = []
-    for _, path in partitions(directory / BOOK_EVENTS, "date"):
-        for name in _names(path):
-            match = _EVENT_FILE.fullmatch(name)
-            if match is not None and not name.startswith("."):
-                found.append((match["stem"], path / name))
-    return found
+    return [
+        (file.stem, file.path)
+        for date, path in partitions(directory / BOOK_EVENTS, "date")
+        for file in event_files_in(date, path)
+    ]
 
 
 def last_epochs(directory: Path) -> dict[tuple[str, str], int]:

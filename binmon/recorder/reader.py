@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +18,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from binmon.messages import BookEvent, Floats
-from binmon.recorder.finisher import events_of, plans_of
+from binmon.messages import BookEvent, BookEventKind, Floats
+from binmon.recorder.finishing import events_of, plans_of
 from binmon.recorder.frames import scan
-from binmon.recorder.layout import BOOK_EVENTS, BOOKS, DAY_NS, book_files, date_of, event_files
-from binmon.recorder.segment import SEGMENTS, segment_paths, segment_stem
-from binmon.recorder.sources import JsonLinesSource, ParquetSource, SegmentSource, Source, empty_table, read_events
+from binmon.recorder.layout import BOOK_EVENTS, BOOKS, DAY_NS, BookFile, book_files, date_of, event_files
+from binmon.recorder.listing import TRIES, listed, retried
+from binmon.recorder.segment import SEGMENTS, segment_stem
+from binmon.recorder.sources import (
+    UNREADABLE,
+    JsonLinesSource,
+    ParquetSource,
+    SegmentSource,
+    Source,
+    covered,
+    empty_table,
+    joined,
+    read_events,
+)
 from binmon.recorder.tables import event_table, integers
+
+RowKey = tuple[str, str, int, int]  # venue, symbol, epoch, update id
 
 Time = datetime | str | int
 """A moment: a datetime (naive means UTC), ISO 8601 text (without offset: UTC), or nanoseconds since the epoch."""
@@ -50,7 +64,11 @@ class RecordedBook:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What is recorded of one symbol on one UTC date. ``epochs`` counts different epochs; ``bytes`` on disk."""
+    """What is recorded of one symbol on one UTC date. ``epochs`` counts different epochs; ``bytes`` on disk.
+
+    ``covered`` is the share of the time from the first to the last row that lies inside an epoch, and not between the
+    end of one and the begin of the next; ``gaps`` counts the day's gap events.
+    """
 
     venue: str
     symbol: str
@@ -63,6 +81,8 @@ class Coverage:
     epochs: int
     files: int
     bytes: int
+    covered: float
+    gaps: int
 
 
 class BookDataset:
@@ -104,10 +124,22 @@ class BookDataset:
         end_ns = None if end is None else to_ns(end)
         first_date = "" if start_ns is None else date_of(start_ns)
         last_date = "9999" if end_ns is None else date_of(end_ns)
-        with self.sources(symbol, venue, first_date, last_date) as found:
-            for source in in_order(found):
-                for table in source.tables():
-                    yield _named(_between(table, start_ns, end_ns), source.venue, source.symbol)
+        last: RowKey | None = None
+        resume: RowKey | None = None
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with self.sources(symbol, venue, first_date, last_date) as found:
+                    for source in in_order(found):
+                        for table in source.tables():
+                            new = table if resume is None else _after(table, source, resume)
+                            if len(new):
+                                last = (source.venue, source.symbol, *_last_key(new))
+                            yield _named(_between(new, start_ns, end_ns), source.venue, source.symbol)
+                return
+            except FileNotFoundError:  # merged into another file, or deleted, since it was listed
+                if not tries_left:
+                    raise
+                resume = last
 
     def polars(
         self,
@@ -141,6 +173,9 @@ class BookDataset:
         Raises LookupError when there is none, or when several venues have the symbol and none is named.
         """
         at_ns = None if at is None else to_ns(at)
+        return retried(lambda: self._book(symbol, at_ns, update_id, venue))
+
+    def _book(self, symbol: str, at_ns: int | None, update_id: int | None, venue: str | None) -> RecordedBook:
         last_date = "9999" if at_ns is None else date_of(at_ns)
         with self.sources(symbol, venue, last_date=last_date) as found:
             venues = sorted({source.venue for source in found})
@@ -177,48 +212,66 @@ class BookDataset:
         """The book events (gaps, resyncs, audits …) as an Arrow table, oldest first."""
         return event_table(self.event_rows())
 
-    def event_rows(self) -> list[BookEvent]:
-        """The book events, oldest first."""
+    def event_rows(self, unreadable: Callable[[Path, Exception], None] | None = None) -> list[BookEvent]:
+        """The book events, oldest first.
+
+        A damaged file raises, or is told to ``unreadable`` and left out.
+        """
+        return retried(lambda: self._event_rows(unreadable))
+
+    def _event_rows(self, unreadable: Callable[[Path, Exception], None] | None) -> list[BookEvent]:
         events: list[BookEvent] = []
-        with contextlib.ExitStack() as stack:
-            unfinished = []
-            for path in segment_paths(self.directory):
-                with contextlib.suppress(FileNotFoundError):  # finished meanwhile: its file is listed below
-                    unfinished.append((segment_stem(path), stack.enter_context(path.open("rb"))))
-            finished = event_files(self.directory)
+        with listed(self.directory, lambda: event_files(self.directory)) as (finished, unfinished):
             stems = {stem for stem, _ in finished}
             for _, path in finished:
-                events += read_events(path)
-            for stem, file in unfinished:
-                if stem not in stems:
+                try:
+                    events += read_events(path)
+                except FileNotFoundError:
+                    raise
+                except UNREADABLE as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(path, error)
+            for path, file in unfinished:
+                if segment_stem(path) not in stems:
                     events += events_of(file, scan(file, check_data=False))
         return sorted(events, key=lambda event: event.time_ns)
 
-    def coverage(self) -> list[Coverage]:
-        """What is recorded, by venue, symbol and UTC date, sorted."""
+    def coverage(self, *, without: Collection[str] = ()) -> list[Coverage]:
+        """What is recorded, by venue, symbol and UTC date, sorted. Files whose path is in ``without`` are left out."""
+        return retried(lambda: self._coverage(without))
+
+    def _coverage(self, without: Collection[str]) -> list[Coverage]:
+        gaps = Counter(
+            (event.venue, event.symbol, date_of(event.time_ns))
+            for event in self.event_rows((lambda path, error: None) if without else None)
+            if event.kind is BookEventKind.GAP
+        )
         grouped: dict[tuple[str, str, str], list[Source]] = {}
         found_coverage: list[Coverage] = []
         with self.sources() as found:
             for source in found:
-                grouped.setdefault((source.venue, source.symbol, source.date), []).append(source)
+                if str(source.path) not in without:
+                    grouped.setdefault((source.venue, source.symbol, source.date), []).append(source)
             for (venue, symbol, date), members in sorted(grouped.items()):
-                keys = [key for key in (source.keys() for source in members) if len(key.update_id)]
-                if not keys:
+                keys = joined([source.keys() for source in members])
+                if not len(keys.update_id):
                     continue
-                epochs = {int(epoch) for key in keys for epoch in set(key.epoch.tolist())}
                 found_coverage.append(
                     Coverage(
                         venue,
                         symbol,
                         date,
-                        sum(len(key.update_id) for key in keys),
-                        min(int(key.receive_ns.min()) for key in keys),
-                        max(int(key.receive_ns.max()) for key in keys),
-                        min(int(key.update_id.min()) for key in keys),
-                        max(int(key.update_id.max()) for key in keys),
-                        len(epochs),
+                        len(keys.update_id),
+                        int(keys.receive_ns.min()),
+                        int(keys.receive_ns.max()),
+                        int(keys.update_id.min()),
+                        int(keys.update_id.max()),
+                        len(set(keys.epoch.tolist())),
                         len(members),
                         sum(source.size() for source in members),
+                        covered(keys),
+                        gaps[venue, symbol, date],
                     )
                 )
         return found_coverage
@@ -227,17 +280,21 @@ class BookDataset:
     def sources(
         self, symbol: str | None = None, venue: str | None = None, first_date: str = "", last_date: str = "9999"
     ) -> Iterator[list[Source]]:
-        """The files and segments that hold the selected rows, by venue, symbol, date and age; dates inclusive."""
-        with contextlib.ExitStack() as stack:
-            unfinished = []
-            # segments are opened before files are listed: what is finished in between is found in one of the two
-            for path in segment_paths(self.directory):
-                with contextlib.suppress(FileNotFoundError):
-                    unfinished.append((path, stack.enter_context(path.open("rb", buffering=1 << 20))))
-            found: list[Source] = []
-            files = book_files(self.directory, venue=venue, symbol=symbol, first_date=first_date, last_date=last_date)
-            for file in files:
-                found.append(ParquetSource(file) if file.format == "parquet" else JsonLinesSource(file))
+        """The files and segments that hold the selected rows, by venue, symbol, date and age; dates inclusive.
+
+        A file may be gone when it is read, merged into another or deleted: that is a FileNotFoundError, and ``retried``
+        does the work again.
+        """
+
+        def files() -> list[BookFile]:
+            return list(
+                book_files(self.directory, venue=venue, symbol=symbol, first_date=first_date, last_date=last_date)
+            )
+
+        with listed(self.directory, files) as (finished, unfinished):
+            found: list[Source] = [
+                ParquetSource(file) if file.format == "parquet" else JsonLinesSource(file) for file in finished
+            ]
             have = {(source.stem, source.venue, source.symbol, source.date) for source in found}
             for path, segment in unfinished:
                 stem = segment_stem(path)
@@ -283,6 +340,20 @@ def to_ns(time: Time) -> int:
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     # in integers: a float of seconds is exact to some hundred nanoseconds only
     return since.days * DAY_NS + since.seconds * 10**9 + since.microseconds * 1000 + getattr(time, "nanosecond", 0)
+
+
+def _last_key(table: pa.Table) -> tuple[int, int]:
+    return int(integers(table, "epoch")[-1]), int(integers(table, "update_id")[-1])
+
+
+def _after(table: pa.Table, source: Source, key: RowKey) -> pa.Table:
+    """The rows that come behind a row, in the order of venue, symbol, epoch and update id."""
+    name = (source.venue, source.symbol)
+    if name != key[:2]:
+        return table if name > key[:2] else table.slice(0, 0)
+    epoch, update_id = integers(table, "epoch"), integers(table, "update_id")
+    behind = (epoch > key[2]) | ((epoch == key[2]) & (update_id > key[3]))
+    return table.filter(pa.array(behind))
 
 
 def _between(table: pa.Table, start_ns: int | None, end_ns: int | None) -> pa.Table:

@@ -40,7 +40,10 @@ class RecordingFacts:
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
-    """The first frame of a segment. ``steps`` has venue, symbol, tick size and lot size per instrument."""
+    """The first frame of a segment, and one more whenever the facts changed meanwhile.
+
+    ``steps`` has venue, symbol, tick size and lot size per instrument.
+    """
 
     schema: int
     version: str
@@ -60,6 +63,7 @@ class SegmentWriter:
     def __init__(self, directory: Path, facts: RecordingFacts, created_ns: int, level: int = 1) -> None:
         """Create the file below ``directory`` (made when missing). Raises OSError."""
         self.created_ns = created_ns
+        self.facts = facts  # as of the newest header that is on disk; the owner's to set
         self.rows = 0
         self.broken = False
         self._directory = directory
@@ -68,11 +72,14 @@ class SegmentWriter:
         # nanoseconds and a counter: two segments of one second, or of two processes, never share a name
         name = f"{stamp}.{created_ns % 10**9:09d}Z-{_RUN}-{next(_counter)}{SEGMENT_ENDING}"
         self.path = directory / SEGMENTS / name
-        header = encode_frame(
-            FrameHead(FrameKind.HEADER), msgspec.json.encode(_header(facts, created_ns)), self._compressor
-        )
+        header = self.header(facts)
         self._file: BinaryIO = _create_locked(self.path, [header])
         self.bytes = len(header)
+
+    def header(self, facts: RecordingFacts) -> bytes:
+        """The bytes of a header frame that says ``facts``."""
+        content = msgspec.json.encode(_header(facts, self.created_ns))
+        return encode_frame(FrameHead(FrameKind.HEADER), content, self._compressor)
 
     def frame(self, head: FrameHead, raw: bytes) -> bytes:
         """The bytes of a frame for ``append``."""
@@ -156,15 +163,38 @@ def lock(file: BinaryIO) -> bool:
     return True
 
 
-def read_header(file: BinaryIO, found: SegmentScan) -> SegmentHeader | None:
-    """The header frame, or None when it is damaged or of an unknown schema."""
+def read_headers(file: BinaryIO, found: SegmentScan) -> list[SegmentHeader]:
+    """The header frames, newest first; without those that are damaged or of an unknown schema."""
     decompressor = zstandard.ZstdDecompressor()
-    for frame in found.frames:
-        if frame.head.kind is FrameKind.HEADER:
-            data = read_data(file, frame, decompressor)
-            header = None if data is None else msgspec.json.decode(data, type=SegmentHeader)
-            return header if header is not None and header.schema == SCHEMA_VERSION else None
-    return None
+    headers: list[SegmentHeader] = []
+    for frame in reversed(found.frames):
+        if frame.head.kind is FrameKind.HEADER and (data := read_data(file, frame, decompressor)) is not None:
+            header = msgspec.json.decode(data, type=SegmentHeader)
+            if header.schema == SCHEMA_VERSION:
+                headers.append(header)
+    return headers
+
+
+class FileMetadata:
+    """The metadata of a segment's files: of each symbol what the newest header that knows it says."""
+
+    def __init__(self, headers: Sequence[SegmentHeader]) -> None:
+        """``headers`` are newest first."""
+        self._newest = headers[0] if headers else None
+        self._steps: dict[tuple[str, str], tuple[SegmentHeader, str, str]] = {}
+        for header in headers:
+            for venue, symbol, tick, lot in header.steps:
+                self._steps.setdefault((venue, symbol), (header, tick, lot))
+
+    def of_events(self) -> dict[str, str]:
+        """What a file of book events carries."""
+        return _origin(self._newest)
+
+    def of_symbol(self, venue: str, symbol: str) -> dict[str, str]:
+        """What a file of one symbol's books carries; without steps where no header knows the symbol."""
+        header, *steps = self._steps.get((venue, symbol), (self._newest,))
+        known = dict(zip(("tick_size", "lot_size"), map(str, steps), strict=False))
+        return _origin(header) | {"venue": venue, "symbol": symbol} | known
 
 
 def plain(number: Decimal) -> str:
@@ -178,6 +208,18 @@ def _header(facts: RecordingFacts, created_ns: int) -> SegmentHeader:
         for (venue, symbol), instrument in sorted(facts.instruments.items())
     ]
     return SegmentHeader(SCHEMA_VERSION, facts.version, facts.config_hash, facts.clock_offset_ms, created_ns, steps)
+
+
+def _origin(header: SegmentHeader | None) -> dict[str, str]:
+    if header is None:
+        return {"schema_version": str(SCHEMA_VERSION)}
+    offset = header.clock_offset_ms
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        "binmon_version": header.version,
+        "config_hash": header.config_hash,
+        "clock_offset_ms": "" if offset is None else repr(offset),
+    }
 
 
 def _create_locked(path: Path, blocks: Iterable[bytes]) -> BinaryIO:

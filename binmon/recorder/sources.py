@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 import zstandard
 
 from binmon.messages import BookEvent, BookEventKind, Floats
-from binmon.recorder.finisher import SymbolPlan, rows_of
+from binmon.recorder.finishing import SymbolPlan, rows_of
 from binmon.recorder.frames import read_data
 from binmon.recorder.layout import BookFile, date_of
+from binmon.recorder.merging import merged_from
 from binmon.recorder.rows import BookChain, BookRow
 from binmon.recorder.tables import BOOK_SCHEMA, LEVEL_COLUMNS, book_table, integers
 
+UNREADABLE = (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, KeyError, TypeError)
+"""What reading a damaged file raises, by where the damage lies."""
 _BATCH_BYTES = 16_000_000
 _KEY_COLUMNS = ["receive_time", "update_id", "epoch"]
 
@@ -49,6 +52,9 @@ class Source(Protocol):
 
     def keys(self) -> Keys:
         """The keys of all rows; books are not read."""
+
+    def origins(self) -> list[tuple[str, int]]:
+        """Stem and rows of the segments that the rows come from, in order; one of all rows unless files were merged."""
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows as tables of ``BOOK_SCHEMA``, some megabytes at a time."""
@@ -83,6 +89,12 @@ class ParquetSource(_FinishedFile):
             table = file.read(columns=_KEY_COLUMNS)
         return Keys(*(integers(table, name) for name in _KEY_COLUMNS))
 
+    def origins(self) -> list[tuple[str, int]]:
+        """Stem and rows of the segments that the rows come from, as the file's metadata says."""
+        with pq.ParquetFile(self.path) as file:
+            found = merged_from({key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()})
+            return found or [(self.stem, file.metadata.num_rows)]
+
     def tables(self) -> Iterator[pa.Table]:
         """One table a row group."""
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
@@ -112,6 +124,16 @@ class ParquetSource(_FinishedFile):
 
 class _RowSource(ABC):
     """What is read row by row: ``rows`` gives them in order."""
+
+    stem: str
+
+    @abstractmethod
+    def keys(self) -> Keys:
+        """The keys of all rows."""
+
+    def origins(self) -> list[tuple[str, int]]:
+        """All rows as of one segment: merged lines do not say where they come from."""
+        return [(self.stem, len(self.keys().update_id))]
 
     @abstractmethod
     def rows(self) -> Iterator[BookRow]:
@@ -191,6 +213,24 @@ class SegmentSource(_RowSource):
         for row in rows_of(self._file, self._plan.frames, BookChain(), zstandard.ZstdDecompressor()):
             if date_of(row.receive_time_ns) == self.date:
                 yield row
+
+
+def joined(keys: list[Keys]) -> Keys:
+    """The keys of several sources of one symbol in the order of epoch and update id; a source stays together."""
+    filled = sorted((key for key in keys if len(key.update_id)), key=lambda key: (key.epoch[0], key.update_id[0]))
+    if not filled:
+        return _keys([])
+    return Keys(
+        *(np.concatenate([getattr(key, name) for key in filled]) for name in ("receive_ns", "update_id", "epoch"))
+    )
+
+
+def covered(keys: Keys) -> float:
+    """The share of the time from the first to the last row that does not lie between two epochs."""
+    steps_ns = np.diff(keys.receive_ns)
+    between_ns = int(np.maximum(steps_ns[np.diff(keys.epoch) != 0], 0).sum())
+    whole_ns = int(keys.receive_ns.max() - keys.receive_ns.min())
+    return max(0.0, 1.0 - between_ns / whole_ns) if whole_ns else 1.0
 
 
 def row_at(table: pa.Table, position: int) -> BookRow:

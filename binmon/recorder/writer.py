@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,69 +11,36 @@ import structlog
 
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
-from binmon.messages import BookEvent, BookSnapshot
+from binmon.messages import BookEvent, BookSnapshot, Evidence
+from binmon.recorder.evidence import EvidenceStore
 from binmon.recorder.frames import FrameHead, FrameKind
+from binmon.recorder.pending import EXPLAINING, SymbolRows
 from binmon.recorder.rows import delta_is_smaller, encode_row
 from binmon.recorder.segment import RecordingFacts, SegmentWriter
 
 log = structlog.get_logger("binmon.recorder")
 
 KEYFRAME_EVERY = 100
-_DAY_NS = 86_400 * 10**9
-_LOOK_S = 0.2  # how long a stop may go unnoticed while nothing arrives
+_LOOK_S = 0.05  # how often the queue is looked at
+_PORTION = 256
 _NO_FACTS = RecordingFacts({}, "", "")
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Encoded rows of one symbol and one UTC date that are not on disk yet."""
-
-    head: FrameHead
-    rows: list[bytes] = field(default_factory=list)
-    keyframes: list[int] = field(default_factory=list)  # positions in ``rows``
-
-    def add(self, snapshot: BookSnapshot, row: bytes, *, keyframe: bool) -> None:
-        """Append a row and widen the head over it."""
-        if keyframe:
-            self.keyframes.append(len(self.rows))
-        self.rows.append(row)
-        head, received_ns = self.head, snapshot.receive_time_ns
-        first = len(self.rows) == 1
-        self.head = FrameHead(
-            FrameKind.BOOKS,
-            len(self.rows),
-            0,
-            received_ns if first else min(head.first_ns, received_ns),
-            received_ns if first else max(head.last_ns, received_ns),
-            snapshot.epoch if first else max(head.last_epoch, snapshot.epoch),
-            snapshot.venue,
-            snapshot.symbol,
-        )
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What the recorder knows of one symbol: where its chain of deltas stands, and its rows that wait."""
-
-    last: tuple[int, int] | None = None  # epoch and update id of the newest row of the chain; None: none to build on
-    since_keyframe: int = 0
-    pending: list[_Pending] = field(default_factory=list)
-    dropped: int = 0  # since the last flush
+_NO_MEMORY = "no room for rows that wait"
 
 
 class Recorder(Worker):
     """Writes rows to the live segment, flushed every ``flush_interval_s`` and rotated at multiples of ``rotate_s``.
 
     A row is encoded when it is taken, so that a waiting row holds its few changed levels and not a whole book. While
-    the disk refuses, rows wait up to ``pending_bytes``; beyond that the newest are dropped and counted. A closed
-    segment goes to the finisher's channel. ``rows_written``, ``rows_lost`` and ``bytes_written`` count since the
-    start; ``flush_interval_s``, ``rotate_s`` and ``facts`` may be set while it runs (``facts`` tell in the next segment).
+    the disk refuses, rows wait up to ``pending_bytes``; beyond that the newest are dropped and counted. What was lost of
+    a symbol, here or in the channel in front, is recorded as a GAP event with its next row. A closed segment goes to
+    the finisher's channel. ``rows_written``, ``rows_lost``, ``events_lost`` and ``bytes_written`` count since the start;
+    ``flush_interval_s``, ``rotate_s`` and ``facts`` may be set while it runs (``facts`` tell from the next flush on).
     """
 
     def __init__(
         self,
         directory: Path,
-        channel: Channel[BookSnapshot | BookEvent],
+        channel: Channel[BookSnapshot | BookEvent | Evidence],
         finisher_channel: Channel[Path],
         *,
         flush_interval_s: float = 1.0,
@@ -87,16 +52,18 @@ class Recorder(Worker):
     ) -> None:
         super().__init__(name)
         self.flush_interval_s, self.rotate_s, self.facts = flush_interval_s, rotate_s, facts
-        self.rows_written = self.rows_lost = self.bytes_written = 0
+        self.rows_written = self.rows_lost = self.events_lost = self.bytes_written = 0
+        self.evidence = EvidenceStore(directory)
         self._directory, self._channel, self._finisher_channel = directory, channel, finisher_channel
         self._max_segment_bytes, self._pending_limit = max_segment_bytes, pending_bytes
-        self._streams: dict[tuple[str, str], _Stream] = {}
-        self._waiting: dict[tuple[str, str], _Stream] = {}  # those with something to flush or to report
+        self._streams: dict[tuple[str, str], SymbolRows] = {}
+        self._waiting: dict[tuple[str, str], SymbolRows] = {}  # those with something to flush or to report
         self._events: list[BookEvent] = []
         self._pending_bytes = 0
         self._segment: SegmentWriter | None = None
-        self._failing = False
+        self._failing = self._evidence_failing = False
         self._lost_before_outage = 0
+        self._refusal = _NO_MEMORY  # why rows that find no room are lost
 
     @property
     def failing(self) -> bool:
@@ -114,30 +81,36 @@ class Recorder(Worker):
                 self.flush(time.time_ns())
                 next_flush_s = time.monotonic() + self.flush_interval_s
                 continue
-            message = self._channel.take(min(left_s, _LOOK_S))
-            if message is not None:
+            # All that waits every now and then: to be woken for each of a market of rows costs everybody more than the
+            # rows do. In portions, so that a long queue does not hold up the flush.
+            for _ in range(_PORTION):
+                message = self._channel.take(0)
+                if message is None:
+                    stop.wait(min(left_s, _LOOK_S))
+                    break
                 self.accept(message)
         while (message := self._channel.take(0)) is not None:
             self.accept(message)
         self.flush(time.time_ns())
         self.close_segment()
-        if self._pending_bytes or self._events:
+        if self._pending_bytes or self._events or len(self.evidence):
             self._give_up_pending()
 
-    def accept(self, message: BookSnapshot | BookEvent) -> None:
-        """Take one row or event in; nothing is written before the next flush."""
-        if isinstance(message, BookEvent):
-            size = _event_bytes(message)
-            if self._pending_bytes + size > self._pending_limit:
-                self._drop(message.venue, message.symbol, 1)
-                return
-            self._events.append(message)
-            self._pending_bytes += size
-            return
+    def accept(self, message: BookSnapshot | BookEvent | Evidence) -> None:
+        """Take in one row, event or piece of evidence; nothing is written before the next flush."""
+        if isinstance(message, BookSnapshot):
+            self._accept_row(message)
+        elif isinstance(message, BookEvent):
+            self._accept_event(message)
+        else:
+            self.evidence.add(message)
+
+    def _accept_row(self, message: BookSnapshot) -> None:
         key = (message.venue, message.symbol)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream()
+            stream = self._streams[key] = SymbolRows(*key)
+        stream.look_for_unseen(message)
         delta = (
             stream.last is not None
             and message.changes_since is not None
@@ -146,19 +119,28 @@ class Recorder(Worker):
             and delta_is_smaller(message)
         )
         row = encode_row(message, delta=delta)
-        if self._pending_bytes + len(row) > self._pending_limit:
+        size = len(row)
+        if stream.loss is not None:
+            size += _event_bytes(stream.loss.detail)
+        if self._pending_bytes + size > self._pending_limit:
             stream.last = None  # what follows cannot be told as changes to a row that is not there
-            self._drop(message.venue, message.symbol, 1)
+            self._drop(stream, rows=1)
             return
-        stream.last = (message.epoch, message.update_id)
-        stream.since_keyframe = stream.since_keyframe + 1 if delta else 1
+        if stream.loss is not None:
+            self._events.append(stream.gap(message))
+        stream.add(message, row, delta=delta)
         self._waiting[key] = stream
-        date = message.receive_time_ns // _DAY_NS
-        # a frame never spans two dates: the finisher can then tell its files from the heads alone
-        if not stream.pending or stream.pending[-1].head.first_ns // _DAY_NS != date:
-            stream.pending.append(_Pending(FrameHead(FrameKind.BOOKS)))
-        stream.pending[-1].add(message, row, keyframe=not delta)
-        self._pending_bytes += len(row)
+        self._pending_bytes += size
+
+    def _accept_event(self, event: BookEvent) -> None:
+        size = _event_bytes(event.detail)
+        stream = self._stream_of(event)
+        if self._pending_bytes + size > self._pending_limit:
+            self._drop(stream, events=1)
+            return
+        self._events.append(event)
+        self._pending_bytes += size
+        stream.explained = stream.explained or event.kind in EXPLAINING
 
     def flush(self, now_ns: int) -> None:
         """Put everything that waits on disk, or keep it for the next time; rotate when it is time."""
@@ -167,6 +149,7 @@ class Recorder(Worker):
             self._flush(now_ns)
         except OSError as error:
             self._on_failure(error)
+        self._write_evidence()
         self._report_drops()
 
     def close_segment(self) -> None:
@@ -174,7 +157,7 @@ class Recorder(Worker):
         segment, self._segment = self._segment, None
         if segment is None:
             return
-        self._break_chains(pending_too=False)
+        self._break_chains()
         try:
             segment.close()
         except OSError as error:
@@ -195,7 +178,7 @@ class Recorder(Worker):
 
     def _flush(self, now_ns: int) -> None:
         if self._segment is not None and not self._segment.is_in_place() and not self._segment.put_back():
-            self._leave_segment()
+            self._leave_segment("the segment was moved away")
         if not self._waiting and not self._events:
             if self._segment is not None and self._failing:
                 self._tell_success(0)
@@ -203,18 +186,22 @@ class Recorder(Worker):
         segment = self._segment
         if segment is None:
             segment = self._segment = SegmentWriter(self._directory, self.facts, now_ns)
-        frames: list[bytes] = []
-        rows = 0
+        facts, frames, rows = self.facts, [], 0
+        if facts is not segment.facts:
+            # a symbol that was listed meanwhile needs its steps; the newest header that knows a symbol counts
+            frames.append(segment.header(facts))
+        if self._events:
+            # in front of the rows: whatever of this a crash leaves, no row stands there without its explanation
+            head = FrameHead(FrameKind.EVENTS, len(self._events))
+            frames.append(segment.frame(head, msgspec.json.encode(self._events)))
         for stream in self._waiting.values():
             for pending in stream.pending:
                 rows += pending.head.rows
                 frames.append(segment.frame(pending.head, b"".join(pending.rows)))
-        if self._events:
-            head = FrameHead(FrameKind.EVENTS, len(self._events))
-            frames.append(segment.frame(head, msgspec.json.encode(self._events)))
         segment.append(frames, rows)
+        segment.facts = facts
         for stream in self._waiting.values():
-            stream.pending.clear()
+            stream.flushed()
         self._waiting = {key: stream for key, stream in self._waiting.items() if stream.dropped}
         self._events.clear()
         self._pending_bytes = 0
@@ -227,53 +214,78 @@ class Recorder(Worker):
     def _on_failure(self, error: OSError) -> None:
         self._tell_failure(error)
         if self._segment is not None and self._segment.broken:
-            self._leave_segment()
+            self._leave_segment(self._refusal)
 
-    def _leave_segment(self) -> None:
+    def _leave_segment(self, reason: str) -> None:
         """Give the live segment up; rows that wait as changes to rows in it go with it."""
         segment, self._segment = self._segment, None
         if segment is not None:
             segment.abandon()
             self._finisher_channel.offer(segment.path)
-        self._break_chains(pending_too=True)
+        self._break_chains(f"disk: {reason}")
 
-    def _break_chains(self, *, pending_too: bool) -> None:
+    def _break_chains(self, lost_because: str | None = None) -> None:
+        """What follows are whole books. With a reason, rows that wait as changes to rows before them are lost."""
         for stream in self._streams.values():
             stream.last = None
-        if not pending_too:
+        if lost_because is None:
             return
-        for (venue, symbol), stream in list(self._waiting.items()):
-            # from the first keyframe on, the rows stand by themselves
-            while stream.pending:
-                first = stream.pending[0]
-                cut = first.keyframes[0] if first.keyframes else len(first.rows)
-                self._pending_bytes -= sum(map(len, first.rows[:cut]))
-                if cut:
-                    self._drop(venue, symbol, cut)
-                del first.rows[:cut]
-                if first.rows:
-                    first.head = dataclasses.replace(first.head, rows=len(first.rows))
-                    break
-                del stream.pending[0]
+        for stream in list(self._waiting.values()):
+            rows, size, gap = stream.cut_to_keyframe(lost_because)
+            self._pending_bytes -= size
+            if gap is not None:
+                # what was cut is larger than this event, and a symbol is cut once: no bound is left
+                self._events.append(gap)
+                self._pending_bytes += _event_bytes(gap.detail)
+            if rows:
+                self._count_drop(stream, rows)
 
     def _give_up_pending(self) -> None:
         """At the stop with a refusing disk: say what is lost."""
-        for (venue, symbol), stream in list(self._waiting.items()):
-            rows = sum(pending.head.rows for pending in stream.pending)
-            stream.pending.clear()
+        for stream in list(self._waiting.values()):
+            rows = stream.give_up()
             if rows:
-                self._drop(venue, symbol, rows)
+                self._count_drop(stream, rows)
         for event in self._events:
-            self._drop(event.venue, event.symbol, 1)
+            self._drop(self._stream_of(event), events=1)
         self._events.clear()
         self._pending_bytes = 0
+        self.evidence.give_up()
+        self.evidence.report()
         self._report_drops()
 
-    def _drop(self, venue: str, symbol: str, count: int) -> None:
-        stream = self._streams.setdefault((venue, symbol), _Stream())
-        stream.dropped += count
-        self.rows_lost += count
-        self._waiting[venue, symbol] = stream
+    def _stream_of(self, event: BookEvent) -> SymbolRows:
+        key = (event.venue, event.symbol)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = SymbolRows(*key)
+        return stream
+
+    def _drop(self, stream: SymbolRows, *, rows: int = 0, events: int = 0) -> None:
+        """Count what found no room, and keep it in mind for the symbol's next row."""
+        loss = stream.lose()
+        loss.rows += rows
+        loss.events += events
+        loss.reason = f"disk: {self._refusal}" if self._failing else self._refusal
+        self.events_lost += events
+        self._count_drop(stream, rows, events)
+
+    def _count_drop(self, stream: SymbolRows, rows: int, events: int = 0) -> None:
+        self.rows_lost += rows
+        stream.dropped += rows + events
+        self._waiting[stream.venue, stream.symbol] = stream
+
+    def _write_evidence(self) -> None:
+        if len(self.evidence):
+            try:
+                self.evidence.write()
+                self._evidence_failing = False
+            except OSError as error:
+                if not self._evidence_failing and not self._failing:
+                    place = error.filename or self._directory
+                    log.error("recorder.failed", path=str(place), error=f"{type(error).__name__}: {error}")
+                self._evidence_failing = True
+        self.evidence.report()
 
     def _report_drops(self) -> None:
         for (venue, symbol), stream in list(self._waiting.items()):
@@ -284,17 +296,18 @@ class Recorder(Worker):
                 del self._waiting[venue, symbol]
 
     def _tell_failure(self, error: OSError) -> None:
+        self._refusal = error.strerror or type(error).__name__
         if not self._failing:
             self._failing, self._lost_before_outage = True, self.rows_lost
             path = error.filename or (self._segment.path if self._segment is not None else self._directory)
             log.error("recorder.failed", path=str(path), error=f"{type(error).__name__}: {error}")
 
     def _tell_success(self, rows: int) -> None:
-        self._failing = False
+        self._failing, self._refusal = False, _NO_MEMORY
         path = self._segment.path if self._segment is not None else self._directory
         lost = self.rows_lost - self._lost_before_outage
         log.info("recorder.resumed", path=str(path), rows=rows, rows_lost=lost)
 
 
-def _event_bytes(event: BookEvent) -> int:
-    return 160 + len(event.detail)
+def _event_bytes(detail: str) -> int:
+    return 160 + len(detail)

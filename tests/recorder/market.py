@@ -44,6 +44,11 @@ class Market:
         self.asks = {round(100 + 0.01 * (i + 1), 2): self._quantity() for i in range(levels)}
         self.update_id, self.epoch, self.time_ns = 1000, 1, NOON
         self.last_id: int | None = None
+        self._know_depth()
+
+    def _know_depth(self) -> None:
+        """As with a snapshot: the worst prices of its sides are known to for the whole epoch."""
+        self.known_to = (min(self.bids), None if self.epoch % 2 else max(self.asks))
 
     def _quantity(self) -> float:
         return round(self.random.uniform(0.00001, 9), 5)
@@ -68,6 +73,7 @@ class Market:
         ask_changes = self._change(self.asks, 100.0)
         if resync:
             self.epoch, self.last_id = self.epoch + 1, None
+            self._know_depth()
         self.update_id += self.random.randrange(1, 100)
         self.time_ns += step_ns
         row = BookSnapshot(
@@ -78,8 +84,7 @@ class Market:
             self.update_id,
             self.random.randrange(1, 100),
             self.epoch,
-            min(self.bids),
-            None if self.epoch % 2 else max(self.asks),
+            *self.known_to,
             *side(self.bids, bids=True),
             *side(self.asks, bids=False),
             self.last_id,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from binmon.cli.main import main
+from binmon.messages import BookEventKind
 from binmon.recorder import finish_segment
 from tests.recorder.market import NOON, Market, make_recorder
 
@@ -76,7 +77,35 @@ def test_export(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_verify(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "verify", directory)
-    assert status == 0 and out.splitlines()[-1] == "sound" and "BTCUSDT" in out
+    lines = out.splitlines()
+    assert status == 0 and lines[-1] == "sound"
+    assert lines[0].split() == [
+        "venue",
+        "symbol",
+        "date",
+        "rows",
+        "first",
+        "last",
+        "covered",
+        "epochs",
+        "gaps",
+        "files",
+        "size",
+    ]
+    expected = [
+        "binance",
+        "BTCUSDT",
+        "2026-01-02",
+        "4",
+        "12:00:00.100Z",
+        "12:00:00.400Z",
+        "100.000",
+        "%",
+        "1",
+        "0",
+        "1",
+    ]
+    assert lines[1].split()[:10] == expected[:10]
     (path,) = (directory / "books").rglob("*.parquet")
     path.with_name(f"20270101T000000.0Z-1-1-e1{path.suffix}").write_bytes(path.read_bytes())
     status, out, _ = run(capsys, "verify", directory)
@@ -86,6 +115,30 @@ def test_verify(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_bytes(b"nothing")
     status, out, _ = run(capsys, "verify", directory)
     assert status == 3 and "unreadable" in out
+    status, out, _ = run(capsys, "verify", directory, "--json")
+    document = json.loads(out)
+    assert [breach["path"] for breach in document["breaches"]] == [str(path)]
+    assert [(day["rows"], day["files"]) for day in document["coverage"]] == [(4, 1)], "the rest is told"
+
+
+def test_verify_tells_what_is_covered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder, market = make_recorder(tmp_path), Market()
+    for message in (
+        *(market.next() for _ in range(3)),  # 0.2 s
+        market.event(BookEventKind.DISCONNECT),
+        market.next(step_ns=600_000_000, resync=True),  # not covered
+        market.next(step_ns=200_000_000),
+        market.event(BookEventKind.GAP),
+    ):
+        recorder.accept(message)
+    recorder.flush(NOON)
+    recorder.close_segment()
+    capsys.readouterr()  # the recorder's log
+    status, out, _ = run(capsys, "verify", tmp_path, "--json")
+    (day,) = json.loads(out)["coverage"]
+    assert status == 0 and (day["epochs"], day["gaps"], day["rows"]) == (2, 1, 5)
+    assert day["covered"] == pytest.approx(0.4)
+    assert day["last_ns"] - day["first_ns"] == 10**9
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,30 @@ def test_a_torn_tail_is_cut_and_told(tmp_path: Path, events: Events) -> None:
     assert table_truth(open_books(tmp_path).arrow()) == [truth(row) for row in rows[:-1]]
 
 
+@pytest.mark.parametrize("left", [0.02, 0.5, 0.98])
+def test_all_rows_of_a_torn_last_frame_are_told(tmp_path: Path, events: Events, left: float) -> None:
+    recorder, market = make_recorder(tmp_path), Market()
+    rows = [market.next() for _ in range(9)]
+    for row in rows[:2]:
+        recorder.accept(row)
+    recorder.flush(NOON)
+    for row in rows[2:]:
+        recorder.accept(row)
+    recorder.flush(NOON)
+    recorder._segment.abandon()
+    (segment,) = segment_paths(tmp_path)
+    with segment.open("rb") as file:
+        last = scan(file).frames[-1]
+    content = segment.read_bytes()
+    segment.write_bytes(content[: last.data_offset + int(last.data_bytes * left)])
+    recover(tmp_path)
+    (event,) = [event for event in events if event["event"] == "recorder.recovered"]
+    assert (event["rows"], event["rows_lost"]) == (2, 7)
+    assert event["bytes"] == segment.stat().st_size < last.data_offset
+    finish_segment(segment, tmp_path, "parquet")
+    assert table_truth(open_books(tmp_path).arrow()) == [truth(row) for row in rows[:2]]
+
+
 def test_a_damaged_middle_loses_rows_up_to_the_next_keyframe(tmp_path: Path, events: Events) -> None:
     segment, rows = recorded(tmp_path)
     with segment.open("rb") as file:

@@ -2,27 +2,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from binmon.messages import BookEventKind, BookSnapshot
+from binmon.messages import BookEvent, BookEventKind, BookSnapshot
 from binmon.recorder import finish_segment
+from binmon.recorder.frames import FrameHead, FrameKind
 from binmon.recorder.reader import open_books
+from binmon.recorder.rows import encode_row
+from binmon.recorder.segment import SegmentWriter
 from binmon.recorder.verify import verify
-from tests.recorder.market import NOON, Market, make_recorder, without
+from tests.recorder.market import FACTS, NOON, SECOND, Market, without
 
 
 def record(directory: Path, messages: list[object], *, finish: bool = True) -> None:
-    """Each message as it is: nothing of the recorder puts it right."""
-    recorder = make_recorder(directory)
+    """Each message as it is, in a segment: nothing of the recorder puts it right."""
+    segment = SegmentWriter(directory, FACTS, NOON)
+    frames = []
     for message in messages:
         if isinstance(message, BookSnapshot):
-            message = without(message, changes_since=None)
-        recorder.accept(message)
-    recorder.flush(NOON)
-    recorder.close_segment()
+            time_ns = message.receive_time_ns
+            head = FrameHead(FrameKind.BOOKS, 1, 0, time_ns, time_ns, message.epoch, message.venue, message.symbol)
+            frames.append(segment.frame(head, encode_row(message, delta=False)))
+        else:
+            frames.append(segment.frame(FrameHead(FrameKind.EVENTS, 1), msgspec.json.encode([message])))
+    segment.append(frames, len(messages))
+    segment.close()
     if finish:
-        finish_segment(recorder.closed.take(0), directory, "parquet")
+        finish_segment(segment.path, directory, "parquet")
 
 
 def rules(directory: Path) -> list[tuple[str, int]]:
@@ -60,6 +68,8 @@ BROKEN = {
     "known": ("known_depth", lambda row, before: without(row, bid_known_to=-1.0)),
     "known_nan": ("known_depth", lambda row, before: without(row, ask_known_to=np.inf)),
     "known_crossed": ("known_depth", lambda row, before: without(row, bid_known_to=101.0, ask_known_to=100.0)),
+    "known_other": ("known_depth", lambda row, before: without(row, bid_known_to=row.bid_known_to + 0.01)),
+    "known_no_more": ("known_depth", lambda row, before: without(row, bid_known_to=None)),
     "epoch_silently": ("unexplained_epoch", lambda row, before: without(row, epoch=2)),
 }
 
@@ -94,13 +104,58 @@ def test_different_numbers_of_prices_and_quantities(tmp_path: Path) -> None:
     assert rules(tmp_path) == [("lengths", 0)]
 
 
-def test_a_rotation_explains_no_epoch_and_another_symbol_neither(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", BookEventKind)
+def test_what_explains_an_epoch(tmp_path: Path, kind: BookEventKind) -> None:
     market, other = Market(), Market("ETHUSDT")
     first = market.next()
     other.next()
-    messages = [first, market.event(BookEventKind.ROTATION), other.event(), market.next(resync=True)]
+    messages = [first, market.event(kind), other.event(), market.next(resync=True)]
     record(tmp_path, messages)
-    assert rules(tmp_path) == [("unexplained_epoch", 1)]
+    explains = kind not in (BookEventKind.ROTATION, BookEventKind.AUDIT)
+    assert rules(tmp_path) == ([] if explains else [("unexplained_epoch", 1)])
+
+
+def gap(market: Market, first: int | None, last: int | None, time_ns: int) -> BookEvent:
+    return BookEvent(time_ns, market.venue, market.symbol, BookEventKind.GAP, first, last, "why")
+
+
+def test_a_row_inside_a_gap(tmp_path: Path) -> None:
+    market = Market()
+    rows = [market.next() for _ in range(6)]
+    ids = [row.update_id for row in rows]
+    record(tmp_path, [*rows, gap(market, ids[1], ids[4], rows[4].receive_time_ns)])
+    assert rules(tmp_path) == [("gap", 2), ("gap", 3)]
+
+
+def test_gaps_that_contradict_no_row(tmp_path: Path) -> None:
+    market = Market()
+    rows = [market.next(resync=number == 3) for number in range(6)]
+    ids, times = [row.update_id for row in rows], [row.receive_time_ns for row in rows]
+    events = [
+        gap(market, ids[0], ids[1], times[1]),  # nothing is inside
+        gap(market, None, ids[2], times[2]),  # it has no begin
+        gap(market, ids[2], ids[4], times[3]),  # the snapshot was older than the end of the gap
+        gap(market, ids[3], ids[5], times[0] - 60 * SECOND),  # of another epoch, before the venue began again
+        gap(market, ids[5] + 7, ids[5] + 9, times[5]),  # at the end
+    ]
+    record(tmp_path, [*rows, *events])
+    assert rules(tmp_path) == []
+
+
+def test_a_known_depth_is_the_same_in_the_next_file(tmp_path: Path) -> None:
+    market = Market()
+    rows = [market.next() for _ in range(3)]
+    record(tmp_path, rows[:2])
+    record(tmp_path, [without(rows[2], bid_known_to=1.0)])
+    assert rules(tmp_path) == [("known_depth", 0)]
+
+
+def test_events_that_cannot_be_read(tmp_path: Path) -> None:
+    market = Market()
+    record(tmp_path, [market.next(), market.event()])
+    (path,) = (tmp_path / "book_events").rglob("*.parquet")
+    path.write_bytes(b"nothing")
+    assert rules(tmp_path) == [("unreadable", -1)]
 
 
 def test_a_seam_between_files_is_checked_too(tmp_path: Path) -> None:
@@ -138,7 +193,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, where: float | str) -> None:
 def test_empty_sides_are_no_breach(tmp_path: Path) -> None:
     market, nothing = Market(), np.empty(0)
     rows = [market.next() for _ in range(3)]
-    rows[1] = without(rows[1], bid_price=nothing, bid_quantity=nothing, bid_known_to=None)
+    rows[1] = without(rows[1], bid_price=nothing, bid_quantity=nothing)
     rows[2] = without(rows[2], ask_price=nothing, ask_quantity=nothing, bid_price=nothing, bid_quantity=nothing)
     record(tmp_path, rows)
     assert rules(tmp_path) == []

@@ -1,7 +1,11 @@
-"""kill -9 at random moments, and the daemon started again over what it left."""
+"""kill -9 at random moments, and the daemon started again over what it left.
+
+Twenty times, or as often as the environment says: ``BINMON_KILLS=200 python -m pytest tests/system/test_kill.py``.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -16,12 +20,13 @@ from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from tests.system.conftest import DaemonProcess, configuration
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+KILLS = int(os.environ.get("BINMON_KILLS", "20"))
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120 + 15 * KILLS)]
 
 FLUSH_S = 0.5
 
 
-def test_twenty_kills(daemon: Callable[..., DaemonProcess]) -> None:
+def test_kills_at_random_moments(daemon: Callable[..., DaemonProcess]) -> None:
     chance = random.Random(20)
     with Sandbox(SandboxOptions(symbols=("BTCUSDT", "ETHUSDT"), rate=100.0)) as venue:
         config = configuration(
@@ -32,7 +37,7 @@ def test_twenty_kills(daemon: Callable[..., DaemonProcess]) -> None:
             recorder={"flush_interval_s": FLUSH_S, "rotate_s": 2},
         )
         kills_ns: list[int] = []
-        for _ in range(20):
+        for _ in range(KILLS):
             process = daemon(config)
             process.wait_for("book.state", to="synced", count=2)
             lived_s = chance.uniform(0.0, 2.5)
@@ -42,24 +47,26 @@ def test_twenty_kills(daemon: Callable[..., DaemonProcess]) -> None:
                 kills_ns.append(time.time_ns())
         process = daemon(config)
         process.wait_for("book.state", to="synced", count=2)
-        # the leftovers of all twenty are finished while it runs
+        # the leftovers of all are finished while it runs
         process.until(lambda: len(list((process.directory / "data" / "segments").glob("*"))) <= 2, 60, "recovery")
         assert process.stop() == 0
     directory = process.directory / "data"
     for path in directory.rglob("*.parquet"):
-        pq.read_table(path)  # no unreadable file
+        pq.ParquetFile(path).read()  # no unreadable file
     assert not list(directory.rglob("*.tmp"))
     books = binmon.open_books(directory)
     for symbol in ("BTCUSDT", "ETHUSDT"):
         frame = books.pandas(symbol)
         assert frame["update_id"].is_unique and frame["update_id"].is_monotonic_increasing
         # an epoch of which nothing was flushed leaves no row, and its number is used again
-        assert frame["epoch"].is_monotonic_increasing and 12 <= frame["epoch"].max() <= 21
+        assert frame["epoch"].is_monotonic_increasing
+        assert KILLS * 3 // 5 <= frame["epoch"].max() <= KILLS + 1
         received_ns = frame["receive_time"].astype("int64").to_numpy()
         for kill_ns in kills_ns:
             newest = received_ns[received_ns <= kill_ns].max()
-            # one flush interval, the 0.2 s between two rows, and what a busy machine takes to write and fsync
-            assert kill_ns - newest < (FLUSH_S + 0.2 + 0.6) * 1e9
+            # one flush interval, the 0.2 s between two rows, and what a busy machine takes to write and fsync; where
+            # nothing was flushed, the newest row is of the run before, whose end is more than two seconds away
+            assert kill_ns - newest < (FLUSH_S + 0.2 + 1.3) * 1e9
     breaches = verify(books)
     assert not breaches, breaches
 
