@@ -195,11 +195,20 @@ class Book:
             cut = int(older._bids.price.searchsorted(self.bid_horizon))
             taken += cut
             mine, its = self._bids, older._bids
+            # what updates have told this one beyond its horizon the older one took in as well
+            own = int(mine.price.searchsorted(self.bid_horizon))
+            mine.price, mine.quantity = mine.price[own:], mine.quantity[own:]
             mine.load(
                 np.concatenate([its.price[:cut], mine.price]), np.concatenate([its.quantity[:cut], mine.quantity])
             )
             if older.bid_horizon < self.bid_horizon:
-                self.bid_known_to = older.bid_known_to if older._known_bids is not None else float(mine.price[0])
+                self.bid_known_to = (
+                    older.bid_known_to
+                    if older._known_bids is not None
+                    else float(mine.price[0])
+                    if mine.price.size
+                    else None
+                )
                 self._known_bids = older._known_bids and mine.price.size - int(
                     mine.price.searchsorted(older.bid_horizon)
                 )
@@ -207,11 +216,19 @@ class Book:
             cut = int(older._asks.price.searchsorted(self.ask_horizon, side="right"))
             taken += older._asks.price.size - cut
             mine, its = self._asks, older._asks
+            own = int(mine.price.searchsorted(self.ask_horizon, side="right"))
+            mine.price, mine.quantity = mine.price[:own], mine.quantity[:own]
             mine.load(
                 np.concatenate([mine.price, its.price[cut:]]), np.concatenate([mine.quantity, its.quantity[cut:]])
             )
             if older.ask_horizon > self.ask_horizon:
-                self.ask_known_to = older.ask_known_to if older._known_asks is not None else float(mine.price[-1])
+                self.ask_known_to = (
+                    older.ask_known_to
+                    if older._known_asks is not None
+                    else float(mine.price[-1])
+                    if mine.price.size
+                    else None
+                )
                 self._known_asks = older._known_asks and int(mine.price.searchsorted(older.ask_horizon, side="right"))
         return taken
 

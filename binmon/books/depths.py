@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 STEPS = (5000, 1000, 500, 100)  # from dear to cheap
 _SYNC_SHARE = 0.8  # of a minute's weight may go into getting all books once
-_AUDIT_SHARE = 0.25
+_AUDIT_SHARE, _DEEP_AUDIT_SHARE = 0.2, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,6 @@ class DepthBudget:
         room = _AUDIT_SHARE * self.per_minute * interval_s / 60
         return next((step for step in self.steps if count * self.weight_of(step) <= room), self.steps[-1])
 
-    def audit_weight_s(self) -> float:
-        """Weight a second that audits may take."""
-        return _AUDIT_SHARE * self.per_minute / 60
+    def deep_audit_weight_s(self) -> float:
+        """Weight a second that full-depth audits may take, where the usual ones are shallower."""
+        return _DEEP_AUDIT_SHARE * self.per_minute / 60

@@ -110,7 +110,7 @@ class FeedDesk:
         """An event of a stream has arrived at ``at_ns`` (monotonic)."""
         group = self._group_of.get(feed)
         if group is not None and group.overlapping:
-            group.on_event(feed, stream, at_ns / 1e9)
+            group.on_event(feed, stream, at_ns / 1e9, last_update_id)
         race = self._race_of.get(feed)
         if race is not None:
             race.on_event(feed, stream, last_update_id, at_ns)
@@ -151,7 +151,9 @@ class FeedDesk:
         """The state of each socket; safe to call from any thread."""
         # list() of a dict's items is one step under the interpreter's lock
         return {
-            feed: group.feeds[feed].state.value for feed, group in list(self._group_of.items()) if feed in group.feeds
+            name: feed.state.value
+            for name, group in list(self._group_of.items())
+            if (feed := group.feeds.get(name)) is not None  # one look: it may go between two
         }
 
     def _report_races(self) -> None:

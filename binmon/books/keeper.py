@@ -142,6 +142,7 @@ class BookKeeper(Worker):
         self.lag = DelayHistogram()  # frame received -> its updates are in the books
         self._gaps = self._resyncs = 0
         self._former_epochs: dict[str, int] = {}  # of symbols that were let go: their epochs go on when they return
+        self._former_tokens: dict[str, int] = {}
         for symbol, epoch in symbols.items():
             self._add(symbol, epoch, time.monotonic())
 
@@ -292,7 +293,9 @@ class BookKeeper(Worker):
     # Symbols ------------------------------------------------------------------------------------------------------
 
     def _add(self, symbol: str, last_epoch: int, now_s: float) -> None:
-        kept = KeptBook(symbol, self._venue.depth_stream(symbol), BookSync(last_epoch=last_epoch), Book(self._decoder))
+        # an answer to what was asked for a symbol that was let go must not be taken for that of its return
+        sync = BookSync(last_epoch=last_epoch, last_token=self._former_tokens.get(symbol, 0))
+        kept = KeptBook(symbol, self._venue.depth_stream(symbol), sync, Book(self._decoder))
         if self._settings.top_interval_ms == 0:
             kept.touch = Touch(self._decoder)
         # replaced, not changed: other threads look at it
@@ -315,10 +318,11 @@ class BookKeeper(Worker):
                 continue
             self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
             self._former_epochs[symbol] = kept.sync.epoch
+            self._former_tokens[symbol] = kept.sync.token
             self._upkeep.remove(symbol)
             self._kept = {name: one for name, one in self._kept.items() if name != symbol}
             del self._by_stream[kept.stream]
-            self._stalls.cadence.forget(kept.stream)
+            self._stalls.forget(kept.stream)
             self._desk.forget(kept.stream)
         self._desk.carry(list(self._by_stream))
 
@@ -643,6 +647,7 @@ class BookKeeper(Worker):
         self._stalls.forget_cases()
         for kept in self._kept.values():
             kept.probe = 0
+            kept.asked, kept.next_request = 0, None  # the answer may have been lost with what failed
             kept.sync.effects.clear()
             self._upkeep.abandon(kept)
             for feed in kept.sync.feeds:

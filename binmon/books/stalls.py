@@ -94,6 +94,11 @@ class StallWatch:
         if case is not None:
             case.probing, case.not_before_s = False, now_s + max(_LEAST_RETRY_S, retry_after_s)
 
+    def forget(self, stream: str) -> None:
+        """The stream is of no interest any more; an answer to a probe of it will not come."""
+        self.cadence.forget(stream)
+        self._cases.pop(stream, None)
+
     def forget_cases(self) -> None:
         """Start afresh; what was learned of the pace stays."""
         self._cases.clear()

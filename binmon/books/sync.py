@@ -109,7 +109,7 @@ class BookSync:
         "_token", "dropped", "duplicates", "effects", "epoch", "gaps", "stale_snapshots", "state", "update_id",
     )  # fmt: skip
 
-    def __init__(self, *, last_epoch: int = 0, backoff: BackoffPolicy | None = None) -> None:
+    def __init__(self, *, last_epoch: int = 0, last_token: int = 0, backoff: BackoffPolicy | None = None) -> None:
         self.state = SyncState.WAITING_FOR_EVENTS
         self.epoch = last_epoch
         self.update_id: int | None = None
@@ -122,10 +122,15 @@ class BookSync:
         self._ahead: list[tuple[int, DepthUpdate, int, str]] = []
         self._ahead_since_s = 0.0
         self._event_time_ms = self._first_old_ms = 0
-        self._token = 0
+        self._token = last_token
         self._reason = "initial"
         self._applied = 0
         self._backoff = Backoff(backoff or BackoffPolicy(first_s=0.25, cap_s=10.0))
+
+    @property
+    def token(self) -> int:
+        """That of the newest request."""
+        return self._token
 
     @property
     def feeds(self) -> frozenset[str]:
@@ -262,8 +267,8 @@ class BookSync:
             return
         past = {feed for *_, feed in held}
         if (
-            len(self._feeds) < 2
-            or self._feeds <= past
+            self._feeds <= past
+            or ("" in past and len(self._feeds) < 2)  # the caller names no feeds: there is only the one
             or now_s - self._ahead_since_s >= FILL_WITHIN_S
             or len(held) >= MAX_BUFFERED
         ):

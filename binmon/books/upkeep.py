@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import heapq
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 import structlog
@@ -91,11 +93,12 @@ class Upkeep:
         self.interval_s, self._new_token = interval_s, new_token
         self._kept: dict[str, KeptBook] = {}
         self._due: list[tuple[float, str, bool]] = []  # time, symbol, whether it is its regular turn
+        self._turn_s: dict[str, float] = {}  # when the one regular turn of each symbol is due
         self._by_depth: OrderedDict[str, None] = OrderedDict()  # whose last deep audit is the longest ago comes first
         self._tasks: dict[int, _Task] = {}  # by token
         self._next_renewal_s: dict[str, float] = {}
         self._phase = 0.0
-        self._deep_weight, self._deep_since_s = 0.0, time.monotonic()
+        self._deep_weight, self._deep_since_s = 0.0, math.inf
         self._head_start_s = 0.0
         self.audits_passed = self.audits_failed = self.audits_inconclusive = self.renewals = 0
 
@@ -104,13 +107,14 @@ class Upkeep:
         self._kept[kept.symbol] = kept
         self._by_depth[kept.symbol] = None
         self._phase = (self._phase + _GOLDEN) % 1.0
-        heapq.heappush(self._due, (now_s + self.interval_s * self._phase, kept.symbol, True))
+        self._plan(kept.symbol, now_s + self.interval_s * self._phase)
 
     def remove(self, symbol: str) -> None:
         """No longer."""
         kept = self._kept.pop(symbol, None)
         self._by_depth.pop(symbol, None)
         self._next_renewal_s.pop(symbol, None)
+        self._turn_s.pop(symbol, None)
         if kept is not None:
             self.abandon(kept)
 
@@ -149,6 +153,8 @@ class Upkeep:
     def tick(self, now_s: float) -> None:
         """Begin what is due, finish what has come together, give up what will not."""
         for task in list(self._tasks.values()):
+            if task.follower.token not in self._tasks:
+                continue  # given up together with another of the same book
             if not task.asked and now_s >= task.ask_at_s:
                 self._ask(task)
             self._look_at(task, now_s)
@@ -156,6 +162,8 @@ class Upkeep:
 
     def near_the_edge(self, kept: KeptBook, now_s: float) -> None:
         """The market has come near where the snapshot ended: renew this settled book while it is still good."""
+        for task in [task for task in self._tasks.values() if task.kept is kept and task.purpose is Purpose.DEEPEN]:
+            self._drop(task)  # it waits for weight at the lowest priority, and this cannot
         if now_s >= self._next_renewal_s.get(kept.symbol, 0.0) and not self._renewing(kept):
             limit = self._budget.for_books(1 + sum(task.purpose is Purpose.EDGE for task in self._tasks.values()))
             self._next_renewal_s[kept.symbol] = now_s + _RENEW_EVERY_S
@@ -189,22 +197,30 @@ class Upkeep:
         while self._due and self._due[0][0] <= now_s and under_way < _AUDITS_AT_A_TIME:
             due_s, symbol, regular = heapq.heappop(self._due)
             kept = self._kept.get(symbol)
-            if kept is None:
-                continue
+            if kept is None or (regular and due_s != self._turn_s.get(symbol)):
+                continue  # the turn of a symbol that was removed, and perhaps has come back
             if regular:
                 # late audits do not bunch: the next is an interval after this one should have been, or after now
-                heapq.heappush(self._due, (max(due_s, now_s - self.interval_s) + self.interval_s, symbol, True))
+                self._plan(symbol, max(due_s, now_s - self.interval_s) + self.interval_s)
             if kept.sync.state is SyncState.SYNCED and self._outlets.settled(kept, now_s):
                 self._begin(kept, Purpose.AUDIT, self._audit_limit(symbol, now_s), now_s)
                 under_way += 1
+            else:
+                self._by_depth.move_to_end(symbol)  # it must not hold up the deep audits of the others
+
+    def _plan(self, symbol: str, due_s: float) -> None:
+        self._turn_s[symbol] = due_s
+        heapq.heappush(self._due, (due_s, symbol, True))
 
     def _audit_limit(self, symbol: str, now_s: float) -> int:
         usual = self._budget.for_audits(len(self._kept), self.interval_s)
         deep = self._budget.weight_of(self._budget.wanted)
-        self._deep_weight += (now_s - self._deep_since_s) * self._budget.audit_weight_s()
+        self._deep_weight += max(0.0, now_s - self._deep_since_s) * self._budget.deep_audit_weight_s()
         self._deep_weight = min(self._deep_weight, float(2 * deep))
         self._deep_since_s = now_s
-        if usual < self._budget.wanted and self._deep_weight >= deep and next(iter(self._by_depth)) == symbol:
+        # so many full audits there is weight for in an interval: those come first whose last one is the longest ago
+        turns = max(1, int(self.interval_s * self._budget.deep_audit_weight_s() / deep))
+        if usual < self._budget.wanted and self._deep_weight >= deep and symbol in islice(self._by_depth, turns):
             self._deep_weight -= deep
             self._by_depth.move_to_end(symbol)
             return self._budget.wanted

@@ -44,6 +44,8 @@ class FeedRace:
 
     def on_up(self, feed: str, now_s: float) -> None:
         """A socket is up: from now on it takes part."""
+        if not self._runners:
+            self._arrivals.clear()  # what came before the others were lost has nothing to be compared with
         self._runners[feed] = _Runner(now_s)
 
     def on_down(self, feed: str) -> None:

@@ -20,6 +20,7 @@ LIFE_S = DAY_S  # Binance Spot: a stream connection lives for 24 hours
 MARGIN_S = 600.0  # a socket is replaced at least so long before its end
 OVERLAP_S = 1.0  # both feeds deliver for at least so long: ten times the aggregation of depth@100ms
 GRACE_S = 0.5  # how far the successor may lag behind in showing a stream
+CATCH_UP_WITHIN_S = 5.0  # how long a predecessor may take to come to where its successor began
 QUIET_S = 5.0  # the same where neither feed has anything to deliver
 PROOF_WITHIN_S = 30.0  # a successor that has not shown all streams by then is given up for another
 _RETRY_S = 10.0
@@ -53,7 +54,10 @@ class RotationWindow:
             if opens_s > latest_s:
                 continue
             if opens_s <= opened_s:
-                break  # it was born in this window or after it: no need to move again
+                # Born in the last window that opens in its life. Where some of it is left, it moves once more, or it
+                # would have to outside of every window.
+                left_s = closes_s - opened_s - margin_s
+                return opened_s + margin_s + share * left_s if left_s > 0 else latest_s
             return opens_s + share * (min(closes_s, latest_s) - opens_s)
         return latest_s
 
@@ -123,6 +127,10 @@ class _Proof:
     first_seen_s: float | None = None
     shown: set[str] = field(default_factory=set)
     owed: dict[str, float] = field(default_factory=dict)  # stream -> when the predecessor showed it
+    reached: dict[str, int] = field(default_factory=dict)  # stream -> last id from the predecessor since then
+    behind: dict[str, int] = field(
+        default_factory=dict
+    )  # stream -> first id from the successor that it has not reached
 
     @property
     def began_s(self) -> float:
@@ -133,7 +141,9 @@ class _Proof:
         # where neither shows anything there is nothing to compare, and a little patience must do
         if now_s - self.began_s < (QUIET_S if self.first_seen_s is None else OVERLAP_S):
             return False
-        return not any(now_s - at_s > GRACE_S for at_s in self.owed.values())
+        if self.behind and now_s - self.began_s < CATCH_UP_WITHIN_S:
+            return False  # what is on its way on the predecessor alone would be lost with it
+        return not self.owed
 
     def hopeless(self, now_s: float) -> bool:
         """Long up, and streams are missing that the predecessor shows."""
@@ -211,7 +221,7 @@ class FeedGroup:
             feed.replaces = None
             feed.move_to(FeedState.LIVE)
 
-    def on_event(self, name: str, stream: str, now_s: float) -> None:
+    def on_event(self, name: str, stream: str, now_s: float, last_update_id: int = 0) -> None:
         """A socket has delivered an event of a stream. Needed while ``overlapping``."""
         feed = self.feeds.get(name)
         if feed is None:
@@ -219,13 +229,20 @@ class FeedGroup:
         if feed.proof is not None:
             if feed.proof.first_seen_s is None:
                 feed.proof.first_seen_s = now_s
+            if stream not in feed.proof.shown and feed.proof.reached.get(stream, -1) < last_update_id:
+                feed.proof.behind[stream] = last_update_id
             feed.proof.shown.add(stream)
             feed.proof.owed.pop(stream, None)
             return
         for other in self.feeds.values():
             proof = other.proof
-            if proof is not None and other.replaces == name and stream not in proof.shown and stream in other.streams:
+            if proof is None or other.replaces != name or stream not in other.streams:
+                continue
+            if stream not in proof.shown:
+                proof.reached[stream] = last_update_id
                 proof.owed.setdefault(stream, now_s)
+            elif last_update_id >= proof.behind.get(stream, last_update_id):
+                proof.behind.pop(stream, None)
 
     def on_down(self, name: str, now_s: float) -> None:
         """A socket has ended. Unless it was told to, it is being opened again under its name."""
@@ -247,6 +264,8 @@ class FeedGroup:
     def rotate(self, reason: str, name: str | None = None) -> None:
         """Replace one socket, or all; those that have a successor on its way already keep it."""
         for feed in list(self.feeds.values()):
+            if feed.name == name and feed.state is FeedState.PROVING:
+                feed.wanted = feed.wanted or reason  # as soon as it has taken over
             if name in (None, feed.name) and feed.state is FeedState.LIVE:
                 feed.wanted = feed.wanted or reason
                 if self._successor_of(feed.name) is None:
@@ -264,6 +283,12 @@ class FeedGroup:
                 if feed.state is FeedState.OPENING and feed.replaces is None and feed.streams != self.streams:
                     self._close(feed, reason)  # not up: nothing to overlap with
                     self._open(None, reason)
+            # those that were told to end while there was nothing to carry do not come back
+            carrying = sum(
+                feed.replaces is None and feed.state is not FeedState.CLOSING for feed in self.feeds.values()
+            )
+            for _ in range(self.redundancy - carrying):
+                self._open(None, reason)
         else:
             for feed in list(self.feeds.values()):
                 self._close(feed, reason)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binmon.books.book import MAX_WAITING_UPDATES, Book
-from binmon.levels import apply_changes
+from binmon.levels import NO_CHANGES, apply_changes
 from binmon.messages import LevelChanges
 from binmon.venues.base import MalformedFrame
 from binmon.venues.binance.decoding import BinanceDecoder
@@ -121,17 +121,39 @@ def test_it_says_when_too_much_text_waits() -> None:
 def test_a_market_that_leaves_the_snapshot_shows() -> None:
     decoder = BinanceDecoder()
     body = json.dumps({"lastUpdateId": 1, "bids": [["3", "1"], ["2", "1"]], "asks": [["4", "1"], ["5", "1"]]}).encode()
-    for limit, near in ((2, True), (3, False), (None, False)):
+    for limit, half, none in ((2, 0.5, 0.0), (3, 1.0, 1.0), (None, 1.0, 1.0)):
         book = Book(decoder)
         book.load(decoder.depth("binance", "ABCUSDT", body), limit)
-        assert not book.near_the_edge
-        update = decoder.update(
-            depth_update(2, 2, [], [(Decimal(4), Decimal(0)), (Decimal(5), Decimal(0)), (Decimal(6), Decimal(1))])
-        )
-        assert update is not None
-        book.apply(update, 7)
-        book.settle()
-        assert book.near_the_edge is near
+        assert book.verified_share == 1.0
+        for number, gone, share in ((2, 4, half), (3, 5, none)):
+            changes = [(Decimal(gone), Decimal(0)), (Decimal(6), Decimal(1))]
+            update = decoder.update(depth_update(number, number, [], changes))
+            assert update is not None
+            book.apply(update, 7)
+            book.settle()
+            assert book.verified_share == share
+
+
+def test_the_horizon_is_where_the_snapshot_was_cut() -> None:
+    decoder = BinanceDecoder()
+    body = json.dumps({"lastUpdateId": 1, "bids": [["3", "1"], ["2", "1"]], "asks": [["4", "1"]]}).encode()
+    for limit, low, high, whole in ((2, 2.0, np.inf, False), (1, 2.0, 4.0, False), (3, -np.inf, np.inf, True)):
+        book = Book(decoder)
+        book.load(decoder.depth("binance", "ABCUSDT", body), limit)
+        assert (book.bid_horizon, book.ask_horizon, book.whole) == (low, high, whole)
+
+
+def test_what_is_applied_to_a_book_does_not_show_in_its_copy() -> None:
+    book, decoder = loaded([("0.30", "1.5")], [("0.31", "2.25")])
+    copy = book.copy()
+    update = decoder.update(depth_update(2, 2, [(Decimal("0.30"), Decimal(9))], [(Decimal("0.31"), Decimal(0))]))
+    assert update is not None
+    book.apply(update, 7)
+    book.settle()
+    assert copy.best() == (0.30, 1.5, 0.31, 2.25) and copy.update_id == 1 and copy.bid_known_to == 0.30
+    copy.apply(update, 7)
+    copy.settle()
+    assert copy.best() == book.best() == (0.30, 9.0, None, None)
 
 
 def test_known_depth_is_the_worst_price_of_the_snapshot() -> None:
@@ -173,6 +195,7 @@ def test_levels_that_cannot_be_are_refused(levels: str) -> None:
 
 def test_merging_nothing_gives_the_same_arrays() -> None:
     price, quantity = np.array([1.0, 2.0]), np.array([3.0, 4.0])
-    nothing = LevelChanges(np.array([5.0]), np.array([0.0]))
-    merged = apply_changes(price, quantity, nothing)
-    assert merged[0] is price and merged[1].tolist() == [3.0, 4.0]
+    merged = apply_changes(price, quantity, NO_CHANGES)
+    assert merged[0] is price and merged[1] is quantity
+    merged = apply_changes(price, quantity, LevelChanges(np.array([5.0]), np.array([0.0])))
+    assert merged[0].tolist() == [1.0, 2.0] and merged[1].tolist() == [3.0, 4.0]

@@ -126,7 +126,7 @@ def test_contiguous_old_and_gapped_events() -> None:
 
 def test_an_answer_to_an_earlier_request_is_passed_over() -> None:
     sync, token = waiting(Event(10, 12))
-    sync.on_feed_down("a", "closed")
+    sync.on_feed_down("a", "closed", 0.0)
     sync.on_snapshot(token, snapshot(11), 0.0)
     assert sync.state is SyncState.WAITING_FOR_EVENTS
     sync.on_feed_up("a", 1.0)
@@ -138,9 +138,9 @@ def test_an_answer_to_an_earlier_request_is_passed_over() -> None:
 def test_a_second_feed_keeps_the_book_alive() -> None:
     sync = synced(100)
     sync.on_feed_up("b", 0.0)
-    sync.on_feed_down("a", "closed")
+    sync.on_feed_down("a", "closed", 0.0)
     assert sync.state is SyncState.SYNCED
-    sync.on_feed_down("b", "closed")
+    sync.on_feed_down("b", "closed", 0.0)
     assert sync.state is SyncState.WAITING_FOR_EVENTS
 
 
@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
         if self.connected:
             self.connected = False
             self.on_wire.clear()
-            self.sync.on_feed_down("a", "closed")
+            self.sync.on_feed_down("a", "closed", self.now)
             self.carry_out()
 
     @rule(count=st.integers(1, 5))

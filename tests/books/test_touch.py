@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binmon.books import touch as touch_module
+from binmon.books.feeds import FeedOutlets
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.sync import SyncState
 from binmon.books.touch import Touch
@@ -19,6 +20,7 @@ from binmon.core.channel import Channel, Overflow
 from binmon.messages import FrameChunk, SnapshotArrived, StreamUp, TopOfBook
 from binmon.venues.base import MalformedFrame, MarketDecoder
 from binmon.venues.binance.decoding import BinanceDecoder
+from binmon.venues.binance.market import depth_weight
 
 PRICES = st.integers(1, 40).map(lambda ticks: Decimal(ticks) / 100)
 QUANTITIES = st.one_of(st.just(Decimal(0)), st.integers(1, 10**9).map(lambda lots: Decimal(lots) / 10**8))
@@ -120,11 +122,14 @@ class KeptBook:
         self.wanted: Channel[Any] = Channel("wanted", 10, Overflow.DROP_NEWEST)
         recorder: Channel[Any] = Channel("recorder", 100, Overflow.DROP_NEWEST)
         venue: Any = SimpleNamespace(
-            name="binance", decoder=BinanceDecoder, depth_stream=lambda symbol: f"{symbol.lower()}@depth@100ms"
+            name="binance",
+            streams_per_connection=1024,
+            decoder=BinanceDecoder,
+            depth_stream=lambda symbol: f"{symbol.lower()}@depth@100ms",
+            snapshot_weight=depth_weight,
         )
-        outlets = KeeperOutlets(
-            self.wanted, self.wanted, self.wanted, recorder, self.tops, lambda connection, reason: None
-        )
+        feeds = FeedOutlets(lambda *_: None, lambda *_: None, lambda *_: None)
+        outlets = KeeperOutlets(self.wanted, self.wanted, self.wanted, self.wanted, recorder, self.tops, feeds)
         self.keeper = BookKeeper(
             "books",
             venue,

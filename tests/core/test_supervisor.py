@@ -133,6 +133,96 @@ def test_a_stage_that_hangs_leaves_the_later_ones_their_time() -> None:
     assert flushed.is_set()
 
 
+def test_a_worker_that_runs_is_retired_and_forgotten() -> None:
+    supervisor = Supervisor(policy=QUICK)
+    stays, goes = Scripted(lambda *_: None, "stays"), Scripted(lambda *_: None, "goes")
+    supervisor.add(stays)
+    supervisor.add(goes)
+    with capture_logs() as logs:
+        supervisor.retire(goes)
+        tick_until(supervisor, lambda: [status.name for status in supervisor.statuses()] == ["stays"])
+    assert logs == [] and supervisor.statuses()[0].state is WorkerState.RUNNING and goes.runs == 1
+    assert not any(thread.name == "goes" for thread in threading.enumerate())
+    assert supervisor.stop(Deadline(1)) == []
+
+
+def test_a_worker_that_waits_for_its_restart_is_retired_without_one() -> None:
+    def fail(*_: object) -> None:
+        raise StreamClosed("market-1", "cut")
+
+    supervisor, worker = Supervisor(policy=BackoffPolicy(first_s=20, cap_s=30)), Scripted(fail)
+    supervisor.add(worker)
+    tick_until(supervisor, lambda: supervisor.statuses()[0].state is WorkerState.BACKOFF)
+    supervisor.retire(worker)
+    supervisor.tick(time.monotonic() + 1000)
+    assert supervisor.statuses() == [] and worker.runs == 1
+
+
+@pytest.mark.parametrize(("error", "told"), [(StreamClosed("market-1", "cut"), []), (KeyError(1), ["worker.failed"])])
+def test_a_worker_that_fails_on_its_way_out_is_not_restarted(error: Exception, told: list) -> None:
+    failing = threading.Event()
+
+    def fail(*_: object) -> None:
+        failing.wait(5)
+        raise error
+
+    with capture_logs() as logs:
+        supervisor, worker = Supervisor(policy=QUICK), Scripted(fail)
+        supervisor.add(worker)
+        supervisor.retire(worker)
+        failing.set()
+        tick_until(supervisor, lambda: supervisor.statuses() == [])
+        supervisor.tick(time.monotonic() + 1000)
+    assert worker.runs == 1 and [line["event"] for line in logs] == ["worker.started", *told]
+
+
+def test_retiring_is_possible_for_unknown_workers_and_twice() -> None:
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(lambda *_: None)
+    supervisor.retire(worker)
+    assert supervisor.statuses() == []
+    supervisor.add(worker)
+    assert supervisor.statuses()[0].state is WorkerState.RUNNING
+    supervisor.retire(worker)
+    supervisor.retire(worker)
+    tick_until(supervisor, lambda: supervisor.statuses() == [])
+    supervisor.retire(worker)
+
+
+def test_workers_come_and_go_from_other_threads_while_it_ticks() -> None:
+    supervisor = Supervisor(policy=QUICK)
+
+    def come_and_go(name: str) -> None:
+        for number in range(20):
+            worker = Scripted(lambda *_: None, f"{name}-{number}")
+            supervisor.add(worker)
+            if number % 5:
+                supervisor.retire(worker)
+
+    threads = [threading.Thread(target=come_and_go, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    expected = {f"{name}-{number}" for name in "abc" for number in range(0, 20, 5)}
+    tick_until(
+        supervisor,
+        lambda: (
+            not any(thread.is_alive() for thread in threads)
+            and {status.name for status in supervisor.statuses()} == expected
+        ),
+    )
+    for thread in threads:
+        thread.join()
+    assert supervisor.stop(Deadline(2)) == []
+
+
+def test_after_a_stop_nothing_is_started() -> None:
+    supervisor, first, late = Supervisor(), Scripted(lambda *_: None, "first"), Scripted(lambda *_: None, "late")
+    supervisor.add(first)
+    assert supervisor.stop(Deadline(1)) == []
+    with capture_logs() as logs:
+        supervisor.add(late)
+    assert logs == [] and late.runs == 0 and [status.name for status in supervisor.statuses()] == ["first"]
+
+
 def test_backoff_grows_to_its_cap_and_jitter_survives_it() -> None:
     backoff = Backoff(BackoffPolicy(first_s=1, factor=2, cap_s=8, jitter=0.5), random.Random(1))
     delays = [backoff.next_delay_s() for _ in range(200)]

@@ -104,7 +104,7 @@ class BinanceDecoder:
     def levels(self, texts: Sequence[bytes]) -> ParsedLevels:
         """Parse one side of many updates in one go; prices and quantities must be what a book can hold."""
         joined = _joined(texts)
-        if not joined:
+        if joined is None:
             return ParsedLevels(NO_CHANGES, None)
         flat = self._flat(joined)
         if flat is None:
@@ -123,7 +123,7 @@ class BinanceDecoder:
     def sides(self, bids: Sequence[bytes], asks: Sequence[bytes]) -> tuple[ParsedLevels, ParsedLevels]:
         """Parse both sides of many updates at once: half the overhead of one after the other."""
         bids_joined, asks_joined = _joined(bids), _joined(asks)
-        if not bids_joined or not asks_joined:
+        if bids_joined is None or asks_joined is None:
             return self.levels(bids), self.levels(asks)
         joined = bids_joined + b"," + asks_joined
         flat = self._flat(joined)
@@ -188,10 +188,11 @@ class BinanceDecoder:
         )
 
 
-def _joined(texts: Sequence[bytes]) -> bytes:
-    """The levels of many updates as one text. That each is JSON was checked when its frame was decoded."""
+def _joined(texts: Sequence[bytes]) -> bytes | None:
+    """The levels of many updates as one text, None for no levels. That each is JSON was checked with its frame."""
     # empty sides and outer brackets go
-    return b",".join([plain[1:-1] for text in texts if (plain := bytes(text)) != b"[]"])
+    insides = [plain[1:-1] for text in texts if (plain := bytes(text)) != b"[]"]
+    return b",".join(insides) if insides else None
 
 
 def _checked(flat: Floats) -> float:
