@@ -137,7 +137,11 @@ def measure_by_metrics(symbols: int, seconds: float, daemon: Daemon) -> Outcome:
         dropped=sum(grown("binmon_channel_dropped_total").values()),
         gaps=sum(grown("binmon_book_gaps_total").values()),
         threads={name: used / taken_s for name, used in workers.items()},
-        notes=[f"waiting in channels at the end: {last.get('binmon_channel_depth', {})}"],
+        notes=[
+            f"waiting in channels at the end: { {k: v for k, v in last.get('binmon_channel_depth', {}).items() if v} }",
+            f"memory {last['process_resident_memory_bytes'][''] / 1e6:.0f} MB at the end, "
+            f"{first['process_resident_memory_bytes'][''] / 1e6:.0f} MB at the begin",
+        ],
     )
 
 

@@ -93,7 +93,7 @@ class Daemon:
         samples: Samples = defaultdict(dict)
         with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
             for line in answer.read().decode().splitlines():
-                if line.startswith("binmon_"):
+                if line.startswith(("binmon_", "process_")):
                     name_and_labels, _, value = line.rpartition(" ")
                     name, _, labels = name_and_labels.partition("{")
                     # "venue" is the same everywhere here

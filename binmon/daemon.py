@@ -233,7 +233,13 @@ class Daemon:
         )
         # Stages: producers end before the consumers they feed, so that what is under way still arrives.
         add = self._supervisor.add
-        finisher = SegmentFinisher(directory, closed, format=config.recorder.format)
+        finisher = SegmentFinisher(
+            directory,
+            closed,
+            format=config.recorder.format,
+            keep_days=config.recorder.keep_days,
+            keep_gb=config.recorder.keep_gb,
+        )
         add(finisher, stage=3)
         add(recorder, stage=2)
         add(TopPublisher("publisher", tops), stage=2)

@@ -106,6 +106,10 @@ EVENTS: tuple[LogEvent, ...] = (
         "recorder.deleted", "info", "path bytes reason", "Old recordings were deleted, as keep_days or keep_gb say."
     ),
     _event("recorder.compacted", "info", "path files rows bytes", "Many small files of a day became one."),
+    _event("recorder.not_compacted", "warning", "path error", "Files are not merged: unreadable, or no exchange here."),
+    _event(
+        "recorder.evidence_dropped", "warning", "venue symbol count", "Evidence found no room while the disk refused."
+    ),
     _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
     _event("alert.sent", "info", "alert target attempt", "Somebody was told."),
     _event("alert.failed", "error", "alert target attempt", "Somebody could not be told."),
