@@ -17,6 +17,7 @@ from binmon.recorder.exchange import alone, clear_work
 from binmon.recorder.finishing import Finished, finish_segment
 from binmon.recorder.layout import FORMATS, date_of
 from binmon.recorder.merging import CompactionPolicy
+from binmon.recorder.pacing import Pacer, no_pace
 from binmon.recorder.recovery import recover
 from binmon.recorder.retention import Retention
 
@@ -63,6 +64,7 @@ class SegmentFinisher(Worker):
         self._finish_on_stop_s, self._look_every_s = finish_on_stop_s, look_every_s
         self._failing = False
         self._house_failing: set[str] = set()
+        self._pace: Callable[[], None] = no_pace
         self.keep_days, self.keep_gb = keep_days, keep_gb
         self._retain_every_s = retain_every_s
         self._retention = Retention(directory)
@@ -75,6 +77,7 @@ class SegmentFinisher(Worker):
     def run(self, stop: threading.Event) -> None:
         """Finish segments until ``stop``, then what is queued within the budget."""
         give_up = _GiveUp(stop, self._finish_on_stop_s, self.beat)
+        self._pace = Pacer(stop, lambda: len(self._channel) > 1)
         self._guarded("clear", self._clear_work)
         for leftover in recover(self._directory):
             self._finish(leftover, give_up)
@@ -98,6 +101,7 @@ class SegmentFinisher(Worker):
 
         def give_up() -> bool:
             self.beat()
+            self._pace()
             return stop.is_set()
 
         now_s, today, asked = time.monotonic(), date_of(time.time_ns()), (self.keep_days, self.keep_gb)
@@ -129,7 +133,7 @@ class SegmentFinisher(Worker):
         if give_up():
             return
         try:
-            done = finish_segment(path, self._directory, self._format, give_up)
+            done = finish_segment(path, self._directory, self._format, give_up, self._pace)
         except OSError as error:
             if not self._failing:
                 log.error("recorder.failed", path=str(error.filename or path), error=f"{type(error).__name__}: {error}")

@@ -15,6 +15,7 @@ from binmon.recorder.exchange import adding
 from binmon.recorder.files import BookFilePart, write_events
 from binmon.recorder.frames import FrameKind, FrameRef, SegmentScan, read_data, scan
 from binmon.recorder.layout import FORMATS, book_directory, date_of, event_directory
+from binmon.recorder.pacing import no_pace
 from binmon.recorder.rows import BookChain, BookRow
 from binmon.recorder.segment import FileMetadata, lock, read_headers, segment_stem, sync_directory
 from binmon.recorder.tables import RowGroup
@@ -42,12 +43,17 @@ class SymbolPlan:
 
 
 def finish_segment(
-    path: Path, directory: Path, file_format: str, give_up: Callable[[], bool] = lambda: False
+    path: Path,
+    directory: Path,
+    file_format: str,
+    give_up: Callable[[], bool] = lambda: False,
+    pace: Callable[[], None] = no_pace,
 ) -> Finished | None:
     """Make the dataset's files from one closed segment and delete it; None when it is live or gone.
 
     Names depend on the segment's content alone, so doing it again after a crash overwrites. Raises OSError; the
-    segment is then still there. None, too, while another process rearranges the dataset: to be tried again.
+    segment is then still there. None, too, while another process rearranges the dataset: to be tried again. ``pace`` is called at
+    every row.
     """
     try:
         file = path.open("rb", buffering=_READ_BUFFER)
@@ -57,18 +63,25 @@ def finish_segment(
         if not lock(file):
             return None
         with adding(directory) as held:
-            return _finish(file, path, directory, file_format, give_up) if held else None
+            return _finish(file, path, directory, file_format, give_up, pace) if held else None
 
 
-def _finish(file: BinaryIO, path: Path, directory: Path, file_format: str, give_up: Callable[[], bool]) -> Finished:
-    found = scan(file)
+def _finish(
+    file: BinaryIO,
+    path: Path,
+    directory: Path,
+    file_format: str,
+    give_up: Callable[[], bool],
+    pace: Callable[[], None],
+) -> Finished:
+    found = scan(file, pace=pace)
     facts = FileMetadata(read_headers(file, found))
     done = Finished(rows_lost=found.rows_lost)
     touched: set[Path] = set()
     stem = segment_stem(path)
     decompressor = zstandard.ZstdDecompressor()
     spare: list[RowGroup] = []
-    for (venue, symbol), plan in plans_of(found).items():
+    for (venue, symbol), plan in plans_of(found, pace).items():
         if give_up():
             return done
         metadata = facts.of_symbol(venue, symbol)
@@ -77,7 +90,7 @@ def _finish(file: BinaryIO, path: Path, directory: Path, file_format: str, give_
             for date, epoch in plan.last_epochs.items()
         }
         chain = BookChain()
-        _write_books(names, file_format, metadata, rows_of(file, plan.frames, chain, decompressor), done, spare)
+        _write_books(names, file_format, metadata, rows_of(file, plan.frames, chain, decompressor), done, spare, pace)
         done.rows_lost += chain.rows_lost
         touched.update(name.parent for name in names.values())
     _write_events(file, found, directory, stem, file_format, facts.of_events(), done, touched)
@@ -113,10 +126,11 @@ def events_of(file: BinaryIO, found: SegmentScan) -> list[BookEvent]:
     return events
 
 
-def plans_of(found: SegmentScan) -> dict[tuple[str, str], SymbolPlan]:
-    """What a segment holds, by venue and symbol."""
+def plans_of(found: SegmentScan, pace: Callable[[], None] = no_pace) -> dict[tuple[str, str], SymbolPlan]:
+    """What a segment holds, by venue and symbol. ``pace`` is called at every frame."""
     plans: dict[tuple[str, str], SymbolPlan] = {}
     for frame in found.frames:
+        pace()
         head = frame.head
         if head.kind is FrameKind.BOOKS:
             plan = plans.setdefault((head.venue, head.symbol), SymbolPlan())
@@ -133,10 +147,12 @@ def _write_books(
     rows: Iterator[BookRow],
     done: Finished,
     spare: list[RowGroup],
+    pace: Callable[[], None],
 ) -> None:
     parts: dict[str, BookFilePart] = {}
     try:
         for row in rows:
+            pace()
             date = date_of(row.receive_time_ns)
             part = parts.get(date)
             if part is None:
@@ -144,6 +160,7 @@ def _write_books(
             part.add(row)
         while parts:
             date = next(iter(parts))
+            pace()
             done.bytes += parts[date].finish()
             part = parts.pop(date)
             done.files += 1

@@ -15,10 +15,13 @@ import os
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import zstandard
+
+from binmon.recorder.pacing import no_pace
 
 MAGIC = b"\x9dBmF"
 _FIXED = struct.Struct("<4sBxHIII")
@@ -113,15 +116,17 @@ def read_data(file: BinaryIO, frame: FrameRef, decompressor: zstandard.ZstdDecom
         return None
 
 
-def scan(file: BinaryIO, *, check_data: bool = True) -> SegmentScan:
+def scan(file: BinaryIO, *, check_data: bool = True, pace: Callable[[], None] = no_pace) -> SegmentScan:
     """Find the frames of an open segment.
 
     With ``check_data`` every byte is read and checked. Without, only heads are, which is quick and enough for an
     index whose data is checked when it is read. After a damaged place the scan goes on at the next readable head.
+    ``pace`` is called at every frame.
     """
     result = SegmentScan(size=os.fstat(file.fileno()).st_size)
     offset = 0
     while offset < result.size:
+        pace()
         frame = _frame_at(file, offset, result.size)
         if frame is None:
             found = _next_frame(file, offset + 1, result.size)

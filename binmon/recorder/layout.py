@@ -15,6 +15,7 @@ them. ``.work`` lies outside the datasets, so that not even a recursive glob ove
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -60,7 +61,12 @@ def component(text: str) -> str:
 
 def date_of(time_ns: int) -> str:
     """The UTC date, YYYY-MM-DD."""
-    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%d")
+    return _date(time_ns // DAY_NS)
+
+
+@functools.lru_cache(maxsize=64)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
 
 
 def book_directory(directory: Path, venue: str, symbol: str, date: str) -> Path:
