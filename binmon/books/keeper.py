@@ -62,6 +62,7 @@ _STALL_CHECK_S = 1.0
 # the book: merging each of a market of books twice a second is half of the keeper's work.
 _MANY_BOOKS = 64
 _EARLY, _LATE = 0.25, 0.5
+_NAMED = 10  # symbols that a line of the log names
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
 
 
@@ -283,6 +284,7 @@ class BookKeeper(Worker):
             if was_synced and kept.sync.state is not SyncState.SYNCED:
                 self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._carry_out(kept, now_s)
+        self._malformed.pop(message.connection, None)
         self._desk.on_down(message.connection, now_s)
 
     def _on_rotated(self, rotated: FeedRotated) -> None:
@@ -627,7 +629,8 @@ class BookKeeper(Worker):
                 "stream.stalled",
                 venue=self._venue.name,
                 connection=feed,
-                streams=[stall.stream for stall in stalls],
+                streams=len(stalls),
+                symbols=[self._by_stream[stall.stream].symbol for stall in stalls[:_NAMED]],
                 reason=stalls[0].reason,
             )
             self._outlets.feeds.reconnect(feed, f"stalled: {stalls[0].reason}")
@@ -650,8 +653,10 @@ class BookKeeper(Worker):
             kept.asked, kept.next_request = 0, None  # the answer may have been lost with what failed
             kept.sync.effects.clear()
             self._upkeep.abandon(kept)
-            for feed in kept.sync.feeds:
+            feeds = kept.sync.feeds
+            for feed in feeds:  # all of them first: while one is left, the book would count as good
                 kept.sync.on_feed_down(feed, "keeper restarted", now_s)
+            for feed in feeds:
                 kept.sync.on_feed_up(feed, now_s)
             self._carry_out(kept, now_s)
 

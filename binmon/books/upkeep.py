@@ -276,6 +276,7 @@ class Upkeep:
         self._drop(task)
         snapshot = follower.snapshot
         assert snapshot is not None
+        self._head_start_s /= 2  # a spell of lag passes
         try:
             if task.purpose is Purpose.AUDIT:
                 report = audit(follower, self._decoder)

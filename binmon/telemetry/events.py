@@ -49,7 +49,9 @@ EVENTS: tuple[LogEvent, ...] = (
         "venue connection streams first second median_behind_ms worst_behind_ms",
         "How one of several connections with the same streams did: how often it was first, and how far behind if not.",
     ),
-    _event("stream.stalled", "warning", "venue connection streams reason", "A connection is open but says nothing."),
+    _event(
+        "stream.stalled", "warning", "venue connection streams symbols reason", "A connection is open but says nothing."
+    ),
     _event("stream.overflow", "warning", "venue connection streams count", "Frames found no room: dropped, a gap."),
     _event("stream.malformed", "warning", "venue connection error count", "A frame is not what the venue documents."),
     _event("stream.refused", "error", "venue connection request error", "The venue refused a request on a stream."),
