@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 STEPS = (5000, 1000, 500, 100)  # from dear to cheap
+_NEXT_BUT_SHALLOWEST = 1000  # a first deepening to less is not worth its renewal
 _SYNC_SHARE = 0.8  # of a minute's weight may go into getting all books once
-_AUDIT_SHARE, _DEEP_AUDIT_SHARE = 0.2, 0.1
+_AUDIT_SHARE, _DEEP_AUDIT_SHARE, _DEEPEN_SHARE = 0.2, 0.1, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,11 @@ class DepthBudget:
     def deep_audit_weight_s(self) -> float:
         """Weight a second that full-depth audits may take, where the usual ones are shallower."""
         return _DEEP_AUDIT_SHARE * self.per_minute / 60
+
+    def deepen_weight_s(self) -> float:
+        """Weight a second that may go into deepening shallow books."""
+        return _DEEPEN_SHARE * self.per_minute / 60
+
+    def deeper(self, limit: int) -> int:
+        """The next step down from ``limit``: most books end before the deepest one, which is five times as dear."""
+        return min((step for step in self.steps if step > limit and step >= _NEXT_BUT_SHALLOWEST), default=self.wanted)

@@ -62,6 +62,7 @@ _STALL_CHECK_S = 1.0
 # the book: merging each of a market of books twice a second is half of the keeper's work.
 _MANY_BOOKS = 64
 _EARLY, _LATE = 0.25, 0.5
+_PATIENCE_S = 90.0  # longer than a minute of weight lasts
 _NAMED = 10  # symbols that a line of the log names
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
 
@@ -137,6 +138,7 @@ class BookKeeper(Worker):
         self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
         self._unreported_drops: set[str] = set()
         self._next_stall_check_s = 0.0
+        self._out_of_step, self._out_of_step_since_s = 0, 0.0  # how many books, unchanged since when
         self._early_top_s = -1e9  # how early a top may come with a row; the far past: not at all
         self._malformed: dict[str, int] = {}
         self._started = False
@@ -196,7 +198,9 @@ class BookKeeper(Worker):
         many = len(self._kept) >= _MANY_BOOKS
         late_s = now_s - _LATE * interval_s if many else now_s
         self._early_top_s = _EARLY * interval_s if many and interval_s else -1e9
+        out_of_step = 0
         for kept in self._kept.values():
+            out_of_step += kept.sync.state is not SyncState.SYNCED
             if interval_s and late_s >= kept.next_top_s and kept.sync.state is SyncState.SYNCED:
                 self._publish_top(kept, now_s)
             kept.sync.tick(now_s)
@@ -209,8 +213,11 @@ class BookKeeper(Worker):
                 self._request(token, symbol, initial=initial)
         self._desk.tick(now_s, time.time())
         self._upkeep.tick(now_s)
-        if not len(self._outlets.initial_snapshots) and not len(self._outlets.resync_snapshots):
-            self._upkeep.deepen(now_s)  # only when no book waits for its first snapshot
+        if out_of_step != self._out_of_step:
+            self._out_of_step, self._out_of_step_since_s = out_of_step, now_s
+        # weight goes into books that are missing before any is deepened; one that never comes must not stop that
+        if not out_of_step or now_s - self._out_of_step_since_s > _PATIENCE_S:
+            self._upkeep.deepen(now_s)
         if now_s >= self._next_stall_check_s:
             self._next_stall_check_s = now_s + _STALL_CHECK_S
             if not len(self._inbox):  # behind a backlog every stream looks silent

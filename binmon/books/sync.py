@@ -175,6 +175,7 @@ class BookSync:
                 if self._applied == _SETTLED_AFTER_UPDATES:
                     self._backoff.reset()
                 if self._ahead:
+                    self._ahead_since_s = now_s  # the slower feed comes on: patience begins anew
                     self._look_ahead(now_s)
                 return True
             if not self._ahead:
@@ -218,6 +219,10 @@ class BookSync:
         self._move_to(SyncState.SYNCED, self._reason)
         buffered, self._buffer = self._buffer, deque()
         for update, receive_time_ns in buffered:
+            if update.last_update_id <= snapshot.last_update_id:
+                # However long it waited: it came before the snapshot, so that it is old says nothing of a reset.
+                self.duplicates += 1
+                continue
             # the same rules for buffered events as for live ones; a gap among them starts all over again
             if self.on_update(update, receive_time_ns, now_s):
                 self.effects.append(ApplyUpdate(update, receive_time_ns))

@@ -26,7 +26,7 @@ log = structlog.get_logger("binmon.books")
 
 EDGE_SHARE = 0.25  # of the verified levels are left: time for a new snapshot, while the book is still good
 _AUDITS_AT_A_TIME = 2
-_DEEPENINGS_AT_A_TIME = 1
+_DEEPENINGS_AT_A_TIME = 2
 _ANSWER_WITHIN_S = 120.0  # from request to answer; a request waits for weight meanwhile
 _CATCH_UP_WITHIN_S = 5.0  # from the answer until the stream has come to where it is
 _RENEW_EVERY_S = 10.0  # a market that runs along the edge must not spend all the weight
@@ -42,7 +42,12 @@ class Purpose(enum.Enum):
     DEEPEN = "deepen"
 
 
-_PRIORITY = {Purpose.AUDIT: Priority.AUDIT, Purpose.EDGE: Priority.INITIAL_SYNC, Purpose.DEEPEN: Priority.AUDIT}
+# deepening has a budget of its own, and must not wait behind the audits of a whole market, nor they behind it
+_PRIORITY = {
+    Purpose.AUDIT: Priority.AUDIT,
+    Purpose.EDGE: Priority.INITIAL_SYNC,
+    Purpose.DEEPEN: Priority.INITIAL_SYNC,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class Upkeep:
         self._next_renewal_s: dict[str, float] = {}
         self._phase = 0.0
         self._deep_weight, self._deep_since_s = 0.0, math.inf
+        self._deepen_weight, self._deepen_since_s = 0.0, math.inf
         self._head_start_s = 0.0
         self.audits_passed = self.audits_failed = self.audits_inconclusive = self.renewals = 0
 
@@ -170,7 +176,10 @@ class Upkeep:
             self._begin(kept, Purpose.EDGE, limit, now_s)
 
     def deepen(self, now_s: float) -> None:
-        """Give one of the shallow books its full depth, when none is under way. Call it when all books are in step."""
+        """Make one of the shallow books deeper, as weight for it has gathered. Call it when all books are in step."""
+        most = 2 * self._budget.weight_of(self._budget.wanted)
+        gathered = self._deepen_weight + max(0.0, now_s - self._deepen_since_s) * self._budget.deepen_weight_s()
+        self._deepen_weight, self._deepen_since_s = min(gathered, float(most)), now_s
         if sum(task.purpose is Purpose.DEEPEN for task in self._tasks.values()) >= _DEEPENINGS_AT_A_TIME:
             return
         for kept in self._kept.values():
@@ -184,7 +193,10 @@ class Upkeep:
                 if kept.book.whole:
                     kept.limit = self._budget.wanted  # nothing was cut off: it is as deep as it gets
                     continue
-                self._begin(kept, Purpose.DEEPEN, self._budget.wanted, now_s)
+                limit = self._budget.deeper(kept.limit)
+                if self._budget.weight_of(limit) <= self._deepen_weight:
+                    self._deepen_weight -= self._budget.weight_of(limit)
+                    self._begin(kept, Purpose.DEEPEN, limit, now_s)
                 return
 
     # Inside -------------------------------------------------------------------------------------------------------

@@ -179,6 +179,16 @@ def test_failed_snapshots_are_asked_for_again_later_and_later() -> None:
     assert fetch.not_before_s >= 33.0
 
 
+def test_events_that_waited_long_for_the_snapshot_are_no_reset() -> None:
+    sync = BookSync()
+    sync.on_feed_up("a", 0.0)
+    for second in range(60):  # a market of symbols waits for weight for a minute
+        sync.on_update(Event(100 + second, 100 + second, 1_000 * (1 + second)), 1, float(second), "a")
+    (fetch,) = effects(sync, FetchSnapshot)
+    sync.on_snapshot(fetch.token, snapshot(158), 60.0)
+    assert sync.state is SyncState.SYNCED and sync.update_id == 159 and not effects(sync, FetchSnapshot)
+
+
 class Histories(RuleBasedStateMachine):
     """A model venue of one side with contiguous events; the wire loses, repeats, swaps and cuts.
 

@@ -249,20 +249,23 @@ def test_a_book_near_its_edge_is_renewed_once_at_a_time_and_not_too_often() -> N
     assert len(desk.open) == 1
 
 
-def test_shallow_books_are_deepened_one_after_the_other() -> None:
-    desk = Desk(3)
+def test_shallow_books_are_deepened_step_by_step_as_weight_gathers() -> None:
+    desk = Desk(3, interval_s=1e9)
     for symbol, kept in desk.kept.items():
         kept.limit = 100
         kept.book = desk.markets[symbol].book(limit=100)
-    for _ in range(3):
+    asked: list[tuple[float, int]] = []
+    for _ in range(400):
+        desk.now_s += 0.1
         desk.upkeep.deepen(desk.now_s)
-        desk.upkeep.deepen(desk.now_s)
-        assert [wanted.limit for wanted in desk.open] == [5000]
+        asked += [(desk.now_s - desk.begin_s, wanted.limit) for wanted in desk.open]
+        assert {wanted.priority for wanted in desk.open} <= {Priority.INITIAL_SYNC}
         desk.answer()
+    # 1,000 levels show these books to their ends; a fifth of 6,000 a minute pays for one of 50 every 2.5 s
+    assert [limit for _, limit in asked] == [1000, 1000, 1000]
+    assert [round(at_s, 0) for at_s, _ in asked] == [pytest.approx(2.5 * (n + 1), abs=0.7) for n in range(3)]
     assert [symbol for symbol, _ in desk.renewed] == ["S0", "S1", "S2"]
     assert all(kept.limit == 5000 and kept.book.whole for kept in desk.kept.values())
-    desk.upkeep.deepen(desk.now_s)
-    assert desk.open == []
 
 
 def test_a_shallow_book_that_was_not_cut_needs_no_deepening() -> None:
