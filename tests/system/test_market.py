@@ -102,7 +102,9 @@ def test_a_whole_market_and_what_is_listed_and_delisted(
         line["symbol"] for line in process.events("book.state", **{"from": "synced"}) if line["reason"] != "stopped"
     }
     assert left <= {gone, halted}, left
-    assert not process.events("rate.limited") and not process.events("snapshot.failed")
+    assert not process.events("rate.limited")
+    # a snapshot of a symbol that goes may be under way
+    assert {line["symbol"] for line in process.events("snapshot.failed")} <= {gone, halted}
     data = process.directory / "data"
     for symbol in (*BUSY, made_up[0]):
         assert rows_against_truth(data, witness, symbol) > 0
