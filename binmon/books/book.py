@@ -184,6 +184,10 @@ class Book:
         other.inexact = self.inexact
         return other
 
+    def as_snapshot(self, venue: str, symbol: str) -> DepthSnapshot:
+        """The settled book in the form of a REST answer."""
+        return DepthSnapshot(venue, symbol, self.update_id, *self.bids(), *self.asks(), self.inexact)
+
     def extend(self, older: Book) -> int:
         """Take from ``older``, settled and as of the same update, what lies beyond this book's horizon.
 

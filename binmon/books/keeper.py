@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
 import time
@@ -12,11 +11,13 @@ from typing import Any
 
 import structlog
 
-from binmon.books.audit import Mismatch, describe
+from binmon.books.audit import AuditReport
 from binmon.books.book import Book
 from binmon.books.depths import DepthBudget
 from binmon.books.feeds import FeedDesk, FeedOutlets
 from binmon.books.kept import KeptBook
+from binmon.books.output import BookOutput
+from binmon.books.requests import SnapshotRequests
 from binmon.books.shadow import Renewal
 from binmon.books.stalls import Stall, StallWatch
 from binmon.books.sync import (
@@ -36,7 +37,6 @@ from binmon.messages import (
     BookEvent,
     BookEventKind,
     BookSnapshot,
-    DepthSnapshot,
     Evidence,
     FrameChunk,
     Priority,
@@ -115,6 +115,16 @@ class BookKeeper(Worker):
         self._decoder = venue.decoder()
         self._stalls = StallWatch()
         self._budget = DepthBudget(settings.depth, settings.weight_per_minute, venue.snapshot_weight)
+        self._output = BookOutput(
+            venue.name,
+            outlets.recorder,
+            outlets.tops,
+            record_depth=settings.record_depth,
+            top_interval_ms=settings.top_interval_ms,
+        )
+        self._requests = SnapshotRequests(
+            venue.name, lambda: self._kept, self._budget, outlets.initial_snapshots, outlets.resync_snapshots
+        )
         self._desk = FeedDesk(
             venue.name,
             outlets.feeds,
@@ -129,14 +139,14 @@ class BookKeeper(Worker):
             venue.name,
             self._decoder,
             self._budget,
-            UpkeepOutlets(self._ask_for_upkeep, self._settled, self._on_audited, self._on_renewed, self._keep_evidence),
+            UpkeepOutlets(
+                self._ask_for_upkeep, self._settled, self._on_audited, self._on_renewed, self._output.evidence
+            ),
             interval_s=settings.audit_interval_s,
             new_token=lambda: next(self._tokens),
         )
         self._kept: dict[str, KeptBook] = {}
         self._by_stream: dict[str, KeptBook] = {}
-        self._due: list[tuple[float, int, str, bool]] = []  # snapshot requests that wait for their time
-        self._unreported_drops: set[str] = set()
         self._next_stall_check_s = 0.0
         self._out_of_step, self._out_of_step_since_s = 0, 0.0  # how many books, unchanged since when
         self._early_top_s = -1e9  # how early a top may come with a row; the far past: not at all
@@ -194,23 +204,19 @@ class BookKeeper(Worker):
 
     def tick(self, now_s: float) -> None:
         """What is due by time alone: quiet symbols, delayed requests, tops, stalls, sockets, audits."""
-        interval_s = self._settings.top_interval_ms / 1000
+        interval_s = self._output.top_interval_s
         many = len(self._kept) >= _MANY_BOOKS
         late_s = now_s - _LATE * interval_s if many else now_s
         self._early_top_s = _EARLY * interval_s if many and interval_s else -1e9
         out_of_step = 0
         for kept in self._kept.values():
             out_of_step += kept.sync.state is not SyncState.SYNCED
-            if interval_s and late_s >= kept.next_top_s and kept.sync.state is SyncState.SYNCED:
-                self._publish_top(kept, now_s)
+            if interval_s and late_s >= kept.next_top_s and self._settled(kept, now_s):
+                self._output.periodic_top(kept, now_s)
             kept.sync.tick(now_s)
             if kept.sync.effects:
                 self._carry_out(kept, now_s)
-        while self._due and self._due[0][0] <= now_s:
-            _, token, symbol, initial = heapq.heappop(self._due)
-            kept_or_none = self._kept.get(symbol)
-            if kept_or_none is not None and kept_or_none.sync.wants(token):
-                self._request(token, symbol, initial=initial)
+        self._requests.tick(now_s)
         self._desk.tick(now_s, time.time())
         self._upkeep.tick(now_s)
         if out_of_step != self._out_of_step:
@@ -222,7 +228,7 @@ class BookKeeper(Worker):
             self._next_stall_check_s = now_s + _STALL_CHECK_S
             if not len(self._inbox):  # behind a backlog every stream looks silent
                 self._check_stalls(now_s)
-            self._report_dropped()
+            self._output.report_dropped()
 
     # Frames -------------------------------------------------------------------------------------------------------
 
@@ -289,15 +295,14 @@ class BookKeeper(Worker):
             if not kept.sync.feeds:
                 self._stalls.cadence.pause(kept.stream)
             if was_synced and kept.sync.state is not SyncState.SYNCED:
-                self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
+                self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._carry_out(kept, now_s)
         self._malformed.pop(message.connection, None)
         self._desk.on_down(message.connection, now_s)
 
     def _on_rotated(self, rotated: FeedRotated) -> None:
-        detail = f"{rotated.predecessor} -> {rotated.successor}: {rotated.reason}, overlap {rotated.overlap_ms:.0f} ms"
         for kept in self._of(rotated.streams):
-            self._record_event(kept, BookEventKind.ROTATION, kept.sync.update_id, kept.sync.update_id, detail)
+            self._output.rotated(kept, rotated)
 
     # Symbols ------------------------------------------------------------------------------------------------------
 
@@ -325,7 +330,7 @@ class BookKeeper(Worker):
             kept = self._kept.get(symbol)
             if kept is None:
                 continue
-            self._record_event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
+            self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
             self._former_epochs[symbol] = kept.sync.epoch
             self._former_tokens[symbol] = kept.sync.token
             self._upkeep.remove(symbol)
@@ -353,10 +358,7 @@ class BookKeeper(Worker):
                         update_id=update_id,
                     )
                 case FetchSnapshot(token, not_before_s, initial):
-                    if not_before_s <= now_s:
-                        self._request(token, kept.symbol, initial=initial)
-                    else:
-                        heapq.heappush(self._due, (not_before_s, token, kept.symbol, initial))
+                    self._requests.fetch(kept, token, not_before_s, now_s, initial=initial)
                 case LoadSnapshot(snapshot, epoch, before_update_id, reason):
                     kept.book.load(snapshot, kept.limit)
                     if kept.touch is not None:
@@ -364,7 +366,7 @@ class BookKeeper(Worker):
                     kept.updates, kept.last_row_id = 0, None
                     kept.refused = False
                     self._resyncs += 1
-                    self._record_event(
+                    self._output.event(
                         kept,
                         BookEventKind.RESYNC,
                         before_update_id,
@@ -375,15 +377,7 @@ class BookKeeper(Worker):
                     self._apply_late(kept, update, receive_time_ns, now_s)
                 case GapFound(expected, first_update_id, last_update_id):
                     self._gaps += 1
-                    log.warning(
-                        "book.gap",
-                        venue=self._venue.name,
-                        symbol=kept.symbol,
-                        expected=expected,
-                        first_update_id=first_update_id,
-                        last_update_id=last_update_id,
-                    )
-                    self._record_event(kept, BookEventKind.GAP, expected - 1, first_update_id, f"expected {expected}")
+                    self._output.gap(kept, expected, first_update_id, last_update_id)
 
     def _apply_late(self, kept: KeptBook, update: DepthUpdate, receive_time_ns: int, now_s: float) -> None:
         """An update that had to wait for a snapshot, or for what came before it."""
@@ -398,26 +392,6 @@ class BookKeeper(Worker):
         if kept.touch is not None:
             self._apply_to_touch(kept, kept.touch, update, now_s)
 
-    def _request(self, token: int, symbol: str, *, initial: bool) -> None:
-        """Ask the fetcher, for one snapshot a symbol at a time: a feed that flaps must not queue up dead requests."""
-        kept = self._kept[symbol]
-        if kept.asked:
-            kept.next_request = (token, initial)
-            return
-        kept.asked = token
-        # when many are out of step they come back shallow first; a lone one comes back whole
-        out_of_step = sum(one.sync.state is not SyncState.SYNCED for one in self._kept.values())
-        kept.limit = self._budget.for_books(max(1, out_of_step))
-        wanted = SnapshotWanted(
-            self._venue.name,
-            symbol,
-            kept.limit,
-            Priority.INITIAL_SYNC if initial else Priority.RESYNC,
-            token,
-        )
-        channel = self._outlets.initial_snapshots if initial else self._outlets.resync_snapshots
-        channel.put(wanted, 1.0)
-
     def _on_snapshot(self, message: SnapshotArrived, now_s: float) -> None:
         kept = self._kept.get(message.snapshot.symbol)
         if kept is None or self._upkeep.on_answer(message.token, message.snapshot, now_s):
@@ -428,7 +402,7 @@ class BookKeeper(Worker):
             return
         kept.sync.on_snapshot(message.token, message.snapshot, now_s)
         self._carry_out(kept, now_s)
-        self._answered(kept, message.token)
+        self._requests.answered(kept, message.token)
 
     def _on_snapshot_failed(self, message: SnapshotFailed, now_s: float) -> None:
         kept = self._kept.get(message.symbol)
@@ -440,17 +414,7 @@ class BookKeeper(Worker):
             return
         kept.sync.on_snapshot_failed(message.token, message.retry_after_s, now_s)
         self._carry_out(kept, now_s)
-        self._answered(kept, message.token)
-
-    def _answered(self, kept: KeptBook, token: int) -> None:
-        """A request is done: ask for what was wanted meanwhile, if it still is."""
-        if token == kept.asked:
-            kept.asked = 0
-        if kept.next_request is not None and not kept.asked:
-            next_token, initial = kept.next_request
-            kept.next_request = None
-            if kept.sync.wants(next_token):
-                self._request(next_token, kept.symbol, initial=initial)
+        self._requests.answered(kept, message.token)
 
     # Upkeep -------------------------------------------------------------------------------------------------------
 
@@ -459,70 +423,19 @@ class BookKeeper(Worker):
         channel = self._outlets.upkeep_snapshots if lowest else self._outlets.initial_snapshots
         channel.put(wanted, 1.0)
 
-    def _on_audited(
-        self,
-        kept: KeptBook,
-        update_id: int,
-        levels: int,
-        excepted: int,
-        mismatches: tuple[Mismatch, ...],
-        now_s: float,
-    ) -> None:
-        wrong = len(mismatches)
-        told = f"{levels} levels, {excepted} excepted, {wrong} wrong" + (": " + describe(mismatches) if wrong else "")
-        self._record_event(kept, BookEventKind.AUDIT, update_id, update_id, told)
-        (log.error if wrong else log.info)(
-            "book.audit",
-            venue=self._venue.name,
-            symbol=kept.symbol,
-            update_id=update_id,
-            levels=levels,
-            mismatches=wrong,
-            excepted=excepted,
-            **({"found": describe(mismatches)} if wrong else {}),
-        )
-        if wrong:
+    def _on_audited(self, kept: KeptBook, report: AuditReport, now_s: float) -> None:
+        self._output.audited(kept, report)
+        if report.mismatches:
             kept.sync.invalidate("failed audit", now_s)
             self._carry_out(kept, now_s)
 
     def _on_renewed(self, kept: KeptBook, renewal: Renewal, purpose: Purpose) -> None:
-        before_id, epoch = kept.book.update_id, kept.sync.renew()
-        kept.book = renewal.book
+        kept.sync.renew()
+        # other comparisons under way have the book that is replaced as their base: it is as right as it was
+        kept.book, kept.last_row_id = renewal.book, None
         if kept.touch is not None:
-            (bid_price, bid_quantity), (ask_price, ask_quantity) = renewal.book.bids(), renewal.book.asks()
-            kept.touch.load(
-                DepthSnapshot(
-                    self._venue.name, kept.symbol, before_id, bid_price, bid_quantity, ask_price, ask_quantity
-                )
-            )
-        kept.last_row_id = None
-        # other comparisons under way have the book that was replaced as their base: it is as right as it was
-        wrong = len(renewal.mismatches)
-        told = f"{renewal.added} levels more, {wrong} of {renewal.levels} differed"
-        self._record_event(
-            kept,
-            BookEventKind.RESYNC,
-            before_id,
-            before_id,
-            f"epoch {epoch}: beside the live book ({purpose.value}): {told}",
-        )
-        (log.error if wrong else log.info)(
-            "book.renewed",
-            venue=self._venue.name,
-            symbol=kept.symbol,
-            reason=purpose.value,
-            update_id=before_id,
-            levels=renewal.levels,
-            mismatches=wrong,
-            added=renewal.added,
-            bid_known_to=renewal.book.bid_known_to,
-            ask_known_to=renewal.book.ask_known_to,
-            **({"found": describe(renewal.mismatches)} if wrong else {}),
-        )
-
-    def _keep_evidence(self, evidence: Evidence) -> None:
-        if not self._outlets.recorder.offer(evidence):
-            log.error("recorder.failed", path="evidence", error="no room in the queue for the evidence of a wrong book")
+            kept.touch.load(kept.book.as_snapshot(self._venue.name, kept.symbol))
+        self._output.renewed(kept, renewal, purpose.value)
 
     # Output -------------------------------------------------------------------------------------------------------
 
@@ -547,34 +460,14 @@ class BookKeeper(Worker):
             self._upkeep.near_the_edge(kept, now_s)
         if book.inexact is not None and not kept.refused:
             kept.refused = True
-            log.error(
-                "book.refused",
-                venue=self._venue.name,
-                symbol=kept.symbol,
-                value=book.inexact,
-                reason="more than 15 significant digits: a double would round it, so this book is not recorded",
-            )
+            self._output.refused(kept)
         return True
 
     def _emit_row(self, kept: KeptBook, now_s: float) -> None:
-        if not self._settled(kept, now_s):
-            return
-        if now_s + self._early_top_s >= kept.next_top_s:
-            self._offer_top(kept, now_s)
-        row = kept.row(self._venue.name, self._settings.record_depth)
-        if row is not None and not self._outlets.recorder.offer(row):
-            self._count_drop(kept)
-
-    def _publish_top(self, kept: KeptBook, now_s: float) -> None:
         if self._settled(kept, now_s):
-            self._offer_top(kept, now_s)
-
-    def _offer_top(self, kept: KeptBook, now_s: float) -> None:
-        """The top of a settled book, and when the next one is due."""
-        interval_s = self._settings.top_interval_ms / 1000
-        due_s = kept.next_top_s + interval_s
-        kept.next_top_s = due_s if due_s > now_s else now_s + interval_s
-        self._outlets.tops.offer(kept.top_of_book(self._venue.name, kept.book.best(), time.time_ns()))
+            if now_s + self._early_top_s >= kept.next_top_s:
+                self._output.periodic_top(kept, now_s)
+            self._output.row(kept)
 
     def _publish_change(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> None:
         """Publish the top when ``update`` changed it; the book itself is not merged for that."""
@@ -584,7 +477,7 @@ class BookKeeper(Worker):
             kept.sync.invalidate("crossed book", now_s)
         elif touch.best != kept.top:
             kept.top = touch.best
-            self._outlets.tops.offer(kept.top_of_book(self._venue.name, touch.best, time.time_ns()))
+            self._output.top(kept, touch.best)
 
     def _apply_to_touch(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> bool:
         """False when the book is on its way to a resync: the update was unreadable, or a row showed it wrong."""
@@ -596,25 +489,6 @@ class BookKeeper(Worker):
             kept.sync.invalidate(f"unreadable levels: {error}", now_s)
             return False
         return True
-
-    def _record_event(
-        self, kept: KeptBook, kind: BookEventKind, from_update_id: int | None, to_update_id: int | None, detail: str
-    ) -> None:
-        event = BookEvent(time.time_ns(), self._venue.name, kept.symbol, kind, from_update_id, to_update_id, detail)
-        if not self._outlets.recorder.offer(event):
-            self._count_drop(kept)
-
-    def _count_drop(self, kept: KeptBook) -> None:
-        kept.dropped_rows += 1
-        self._unreported_drops.add(kept.symbol)
-
-    def _report_dropped(self) -> None:
-        for symbol in self._unreported_drops:
-            kept = self._kept.get(symbol)
-            if kept is not None:
-                log.warning("book.snapshot_dropped", venue=self._venue.name, symbol=symbol, count=kept.dropped_rows)
-                kept.dropped_rows = 0
-        self._unreported_drops.clear()
 
     # Stalls -------------------------------------------------------------------------------------------------------
 
@@ -628,7 +502,7 @@ class BookKeeper(Worker):
         by_feed: dict[str, list[Stall]] = {}
         for stall in findings.stalls:
             kept = self._by_stream[stall.stream]
-            self._record_event(kept, BookEventKind.STALL, stall.book_update_id, stall.venue_update_id, stall.reason)
+            self._output.event(kept, BookEventKind.STALL, stall.book_update_id, stall.venue_update_id, stall.reason)
             for feed in kept.sync.feeds:
                 by_feed.setdefault(feed, []).append(stall)
         for feed, stalls in by_feed.items():

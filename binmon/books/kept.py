@@ -14,7 +14,7 @@ class KeptBook:
     """Plain state, changed by the keeper's thread alone."""
 
     __slots__ = (
-        "asked", "book", "dropped_rows", "followers", "last_row_id", "limit", "next_request", "next_top_s", "probe",
+        "asked", "book", "followers", "last_row_id", "limit", "next_request", "next_top_s", "probe",
         "refused", "stream", "symbol", "sync", "top", "touch", "updates",
     )  # fmt: skip
 
@@ -31,7 +31,6 @@ class KeptBook:
         self.limit = 0  # levels a side that were asked for, with the snapshot under way or the last one
         self.next_request: tuple[int, bool] | None = None  # token and initial of the one to ask for after it
         self.followers: list[Follower] = []  # comparisons and renewals under way: they are told of every update
-        self.dropped_rows = 0  # since this was last reported
 
     def row(self, venue: str, depth: int) -> BookSnapshot | None:
         """The settled book as a row of the recording, ``depth`` levels a side (0: all); None when it is refused."""

@@ -14,7 +14,7 @@ from itertools import islice
 import msgspec
 import structlog
 
-from binmon.books.audit import Follower, Mismatch, audit, describe
+from binmon.books.audit import AuditReport, Follower, Mismatch, audit, describe
 from binmon.books.depths import DepthBudget
 from binmon.books.kept import KeptBook
 from binmon.books.shadow import Renewal, renew
@@ -60,7 +60,7 @@ class UpkeepOutlets:
 
     ask: Callable[[SnapshotWanted], None]
     settled: Callable[[KeptBook, float], bool]
-    audited: Callable[[KeptBook, int, int, int, tuple[Mismatch, ...], float], None]
+    audited: Callable[[KeptBook, AuditReport, float], None]
     renewed: Callable[[KeptBook, Renewal, Purpose], None]
     evidence: Callable[[Evidence], None]
 
@@ -297,7 +297,7 @@ class Upkeep:
                     self._keep_evidence(task, report.mismatches)
                 else:
                     self.audits_passed += 1
-                self._outlets.audited(kept, report.update_id, report.levels, report.excepted, report.mismatches, now_s)
+                self._outlets.audited(kept, report, now_s)
             else:
                 renewal = renew(kept.book, follower, self._decoder)
                 self.renewals += 1

@@ -66,8 +66,8 @@ class Desk:
         kept.book.settle()
         return kept.symbol not in self.out_of_step
 
-    def on_audited(self, kept: KeptBook, update_id: int, *facts: object) -> None:
-        self.audited.append((kept.symbol, update_id))
+    def on_audited(self, kept: KeptBook, report: AuditReport, now_s: float) -> None:
+        self.audited.append((kept.symbol, report.update_id))
 
     def on_renewed(self, kept: KeptBook, renewal: object, purpose: Purpose) -> None:
         kept.book = renewal.book
