@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from binmon.books.audit import AuditReport
 from binmon.books.depths import DepthBudget
 from binmon.books.kept import KeptBook
 from binmon.books.sync import BookSync, SyncState
