@@ -20,6 +20,7 @@ from binmon.net.ledger import RateLedger, RateStatus
 from binmon.telemetry.histogram import DelayHistogram
 from binmon.telemetry.metrics import DECLARED, Figure
 
+NEVER_SYNCED_S = 600.0  # how long a book may take to be synced for the first time: a whole market takes two minutes
 PATIENCE_S = 60.0  # how long a worker may fail, or a book that was synced be without, before it is a problem
 _SYNCED = "synced"
 _NAMED = 10  # symbols that a problem names; all of them stand under "books"
@@ -134,7 +135,7 @@ class Status:
         self._parts, self._clock, self._monotonic = parts, clock, monotonic
         self._lock = threading.Lock()  # guards the two below
         self._were_synced: set[tuple[str, str]] = set()
-        self._unsynced_since: dict[tuple[str, str], float] = {}  # of those that were synced once
+        self._unsynced_since: dict[tuple[str, str], float] = {}
 
     def observe(self) -> None:
         """Note which books are synced."""
@@ -148,8 +149,10 @@ class Status:
                     if state.value == _SYNCED:
                         self._were_synced.add(key)
                         self._unsynced_since.pop(key, None)
-                    elif key in self._were_synced:
-                        self._unsynced_since.setdefault(key, now_mono_s)
+                    else:
+                        # as if it had been lost so much later: one rule is enough for both
+                        grace_s = 0.0 if key in self._were_synced else NEVER_SYNCED_S - PATIENCE_S
+                        self._unsynced_since.setdefault(key, now_mono_s + grace_s)
             # symbols that a reload has taken away are nobody's trouble
             self._were_synced &= there
             for gone in self._unsynced_since.keys() - there:

@@ -15,7 +15,7 @@ from binmon.core.worker import Worker
 from binmon.errors import StreamClosed
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
-from binmon.status import PATIENCE_S, Status, StatusParts, VenueParts, thread_cpu_s
+from binmon.status import NEVER_SYNCED_S, PATIENCE_S, Status, StatusParts, VenueParts, thread_cpu_s
 from binmon.telemetry.histogram import DelayHistogram
 from binmon.telemetry.metrics import METRICS, MetricsRegistry
 
@@ -165,8 +165,11 @@ def test_health_names_everything() -> None:
 def test_a_book_is_a_problem_when_it_was_synced_and_stays_out_of_sync() -> None:
     case = Case(Keeper(BTCUSDT=State.WAITING, ETHUSDT=State.SYNCED))
     assert case.problems() == []
-    case.now_mono_s += 10 * PATIENCE_S
+    case.now_mono_s += NEVER_SYNCED_S - 1
     assert case.problems() == []  # the first sync may take long
+    case.now_mono_s += 1
+    assert case.problems() == ["binance: not synced for over a minute: BTCUSDT"]
+    del case.keeper.states["BTCUSDT"]
     case.keeper.states["ETHUSDT"] = State.WAITING
     case.status.observe()
     case.now_mono_s += PATIENCE_S - 1

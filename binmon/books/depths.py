@@ -38,6 +38,10 @@ class DepthBudget:
         room = _AUDIT_SHARE * self.per_minute * interval_s / 60
         return next((step for step in self.steps if count * self.weight_of(step) <= room), self.steps[-1])
 
+    def audits_possible_s(self, count: int) -> float:
+        """The shortest interval in which ``count`` books can be audited at all."""
+        return count * self.weight_of(self.steps[-1]) / (_AUDIT_SHARE * self.per_minute) * 60
+
     def deep_audit_weight_s(self) -> float:
         """Weight a second that full-depth audits may take, where the usual ones are shallower."""
         return _DEEP_AUDIT_SHARE * self.per_minute / 60

@@ -218,11 +218,12 @@ class BookKeeper(Worker):
                 self._carry_out(kept, now_s)
         self._requests.tick(now_s)
         self._desk.tick(now_s, time.time())
-        self._upkeep.tick(now_s)
         if out_of_step != self._out_of_step:
             self._out_of_step, self._out_of_step_since_s = out_of_step, now_s
-        # weight goes into books that are missing before any is deepened; one that never comes must not stop that
-        if not out_of_step or now_s - self._out_of_step_since_s > _PATIENCE_S:
+        # weight goes into books that are missing before any is audited or deepened; one that never comes stops nothing
+        to_spare = not out_of_step or now_s - self._out_of_step_since_s > _PATIENCE_S
+        self._upkeep.tick(now_s, audit=to_spare)
+        if to_spare:
             self._upkeep.deepen(now_s)
         if now_s >= self._next_stall_check_s:
             self._next_stall_check_s = now_s + _STALL_CHECK_S

@@ -103,6 +103,7 @@ class Upkeep:
         self._tasks: dict[int, _Task] = {}  # by token
         self._next_renewal_s: dict[str, float] = {}
         self._phase = 0.0
+        self._stretched = 0  # the number of books at which it was told that their audits take longer
         self._deep_weight, self._deep_since_s = 0.0, math.inf
         self._deepen_weight, self._deepen_since_s = 0.0, math.inf
         self._head_start_s = 0.0
@@ -156,15 +157,16 @@ class Upkeep:
 
     # Time ---------------------------------------------------------------------------------------------------------
 
-    def tick(self, now_s: float) -> None:
-        """Begin what is due, finish what has come together, give up what will not."""
+    def tick(self, now_s: float, *, audit: bool = True) -> None:
+        """Begin what is due, finish what has come together, give up what will not. No new audits without ``audit``."""
         for task in list(self._tasks.values()):
             if task.follower.token not in self._tasks:
                 continue  # given up together with another of the same book
             if not task.asked and now_s >= task.ask_at_s:
                 self._ask(task)
             self._look_at(task, now_s)
-        self._begin_audits(now_s)
+        if audit:
+            self._begin_audits(now_s)
 
     def near_the_edge(self, kept: KeptBook, now_s: float) -> None:
         """The market has come near where the snapshot ended: renew this settled book while it is still good."""
@@ -224,7 +226,21 @@ class Upkeep:
         self._turn_s[symbol] = due_s
         heapq.heappush(self._due, (due_s, symbol, True))
 
+    def _tell_when_stretched(self) -> None:
+        """Once a number of books: the interval that the operator asked for cannot be kept."""
+        possible_s = self._budget.audits_possible_s(len(self._kept))
+        if possible_s > self.interval_s and len(self._kept) != self._stretched:
+            self._stretched = len(self._kept)
+            log.warning(
+                "book.audits_stretched",
+                venue=self._venue,
+                symbols=len(self._kept),
+                wanted_s=self.interval_s,
+                possible_s=round(possible_s, 1),
+            )
+
     def _audit_limit(self, symbol: str, now_s: float) -> int:
+        self._tell_when_stretched()
         usual = self._budget.for_audits(len(self._kept), self.interval_s)
         deep = self._budget.weight_of(self._budget.wanted)
         self._deep_weight += max(0.0, now_s - self._deep_since_s) * self._budget.deep_audit_weight_s()

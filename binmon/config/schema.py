@@ -183,10 +183,13 @@ class RecorderConfig(Section, frozen=True, kw_only=True):
     rotate_s: Annotated[float, key("A file is finished after this time", gt=0, unit="s")] = 3600.0
     keep_days: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
-        key("Delete recordings older than this; null: never", reload="live", unit="days"),
+        key("Delete recordings of days older than this; null: never", reload="live", unit="days"),
     ] = None
     keep_gb: Annotated[
-        Positive | None, key("Delete the oldest recordings above this size; null: never", reload="live", unit="GB")
+        Positive | None,
+        key(
+            "Delete the oldest days above this size, never today's; null: never", reload="live", unit="GB of 10⁹ bytes"
+        ),
     ] = None
 
 
@@ -365,7 +368,7 @@ class StateConfig(Section, frozen=True, kw_only=True):
 
 
 class ReloadConfig(Section, frozen=True, kw_only=True):
-    """Applying a changed file. SIGHUP always does."""
+    """Applying a changed file. This version does so at a restart only; SIGHUP says so in the log."""
 
     watch: Annotated[bool, key("Reload when the file is saved", reload="live")] = False
 

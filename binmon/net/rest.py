@@ -89,7 +89,7 @@ class RestSession:
             reason = patience.ended_by or f"no answer in time ({type(error).__name__})"
             raise VenueUnreachable(url, reason) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise VenueUnreachable(url, patience.ended_by or _first_line(error)) from error
+            raise VenueUnreachable(url, patience.ended_by or _root(error)) from error
         finally:
             self._ledger.settle(weight, used, self._ledger.clock(), reserved_s=reserved_s)
         if status != 200:
@@ -192,6 +192,22 @@ def _code_and_message(body: bytes) -> tuple[int | None, str]:
 def _text(body: bytes) -> str:
     """The beginning of a body as one line, for a message."""
     return " ".join(body[: 4 * _TEXT_KEPT].decode("utf-8", "replace").split())[:_TEXT_KEPT] or "empty"
+
+
+def _root(error: BaseException) -> str:
+    """What really happened, below the layers of requests and urllib3 that wrap it."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.strerror and not isinstance(error, requests.RequestException):
+            return error.strerror
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            inner = next((argument for argument in error.args if isinstance(argument, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -67,7 +67,8 @@ class Coverage:
     """What is recorded of one symbol on one UTC date. ``epochs`` counts different epochs; ``bytes`` on disk.
 
     ``covered`` is the share of the time from the first to the last row that lies inside an epoch, and not between the
-    end of one and the begin of the next; ``gaps`` counts the day's gap events.
+    end of one and the begin of the next, except where the book was renewed beside the live one; ``gaps`` counts the day's
+    gap events.
     """
 
     venue: str
@@ -242,11 +243,14 @@ class BookDataset:
         return retried(lambda: self._coverage(without))
 
     def _coverage(self, without: Collection[str]) -> list[Coverage]:
+        events = self.event_rows((lambda path, error: None) if without else None)
         gaps = Counter(
-            (event.venue, event.symbol, date_of(event.time_ns))
-            for event in self.event_rows((lambda path, error: None) if without else None)
-            if event.kind is BookEventKind.GAP
+            (event.venue, event.symbol, date_of(event.time_ns)) for event in events if event.kind is BookEventKind.GAP
         )
+        renewed: dict[tuple[str, str], list[int]] = {}
+        for event in events:
+            if event.kind is BookEventKind.RESYNC and event.from_update_id == event.to_update_id is not None:
+                renewed.setdefault((event.venue, event.symbol), []).append(event.to_update_id)
         grouped: dict[tuple[str, str, str], list[Source]] = {}
         found_coverage: list[Coverage] = []
         with self.sources() as found:
@@ -270,7 +274,7 @@ class BookDataset:
                         len(set(keys.epoch.tolist())),
                         len(members),
                         sum(source.size() for source in members),
-                        covered(keys),
+                        covered(keys, renewed.get((venue, symbol), ())),
                         gaps[venue, symbol, date],
                     )
                 )

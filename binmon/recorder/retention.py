@@ -79,6 +79,7 @@ class Retention:
     def __init__(self, directory: Path, *, keep_days: int | None = None, keep_gb: float | None = None) -> None:
         self.keep_days, self.keep_gb = keep_days, keep_gb
         self._directory = directory
+        self._told = False
         self._sizes: dict[Path, tuple[int, int]] = {}  # of a partition: its time of change in ns, and its bytes
 
     def apply(self, today: str, give_up: Callable[[], bool] = lambda: False) -> bool:
@@ -101,6 +102,8 @@ class Retention:
         )
         if give_up():
             return False  # what was counted is not all there is
+        kept = sum(size for date_text, size in by_date.items() if date_text not in going)
+        self._tell_when_too_much(kept, keep_gb)
         if not going:
             return True
         with alone(self._directory) as held:
@@ -112,6 +115,19 @@ class Retention:
                         return False
                     self._delete(path, size, going[date_text])
         return True
+
+    def _tell_when_too_much(self, kept: int, keep_gb: float | None) -> None:
+        """Once an excess: what may not be deleted is more than what may be kept."""
+        too_much_now = keep_gb is not None and kept > keep_gb * GB
+        if too_much_now and not self._told:
+            log.warning(
+                "recorder.over_size",
+                path=str(self._directory),
+                bytes=kept,
+                limit=int((keep_gb or 0.0) * GB),
+                reason="today's recordings alone are more, and they are never deleted",
+            )
+        self._told = too_much_now
 
     def _stored(self, give_up: Callable[[], bool]) -> list[tuple[str, Path, int]]:
         """Date, path and bytes of every partition and every piece of evidence."""

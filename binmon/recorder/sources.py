@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -225,10 +225,19 @@ def joined(keys: list[Keys]) -> Keys:
     )
 
 
-def covered(keys: Keys) -> float:
-    """The share of the time from the first to the last row that does not lie between two epochs."""
+def covered(keys: Keys, renewed: Sequence[int] = ()) -> float:
+    """The share of the time from the first to the last row that does not lie between two epochs.
+
+    ``renewed`` are the update ids at which a book was renewed beside the live one: there an epoch ends and nothing is
+    missing.
+    """
     steps_ns = np.diff(keys.receive_ns)
-    between_ns = int(np.maximum(steps_ns[np.diff(keys.epoch) != 0], 0).sum())
+    between = np.diff(keys.epoch) != 0
+    at = np.array(sorted(renewed), np.int64)
+    if len(at):
+        next_renewal = at.searchsorted(keys.update_id[:-1])
+        between &= ~((next_renewal < len(at)) & (at[np.minimum(next_renewal, len(at) - 1)] < keys.update_id[1:]))
+    between_ns = int(np.maximum(steps_ns[between], 0).sum())
     whole_ns = int(keys.receive_ns.max() - keys.receive_ns.min())
     return max(0.0, 1.0 - between_ns / whole_ns) if whole_ns else 1.0
 

@@ -46,7 +46,7 @@ class Recorder(Worker):
         flush_interval_s: float = 1.0,
         rotate_s: float = 3600.0,
         facts: RecordingFacts = _NO_FACTS,
-        max_segment_bytes: int = 1 << 30,
+        max_segment_bytes: int = 512 << 20,
         pending_bytes: int = 64 << 20,
         name: str = "recorder",
     ) -> None:

@@ -27,7 +27,7 @@ _PROBE = (
 _ORDER = "venue symbol client_order_id side quantity"
 
 EVENTS: tuple[LogEvent, ...] = (
-    _event("daemon.started", "info", "version config_hash", "The daemon runs; all its workers have been started."),
+    _event("daemon.started", "info", "version config_hash", "The configuration is read; the venue is asked next."),
     _event("daemon.stopping", "info", "reason", "A signal or a fatal error ends the daemon; it closes what is open."),
     _event("daemon.stopped", "info", "", "Everything is closed and flushed; the last line."),
     _event("worker.started", "info", "worker", "A thread runs."),
@@ -72,6 +72,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "venue symbol reason update_id levels mismatches added bid_known_to ask_known_to found",
         "A book got a deeper or fresher snapshot beside the live one, which it replaced in one step.",
     ),
+    _event("book.audits_stretched", "warning", "venue symbols wanted_s possible_s", "Audits cannot come so often."),
     _event("book.upkeep_failed", "warning", "venue symbol error", "A comparison or renewal came to nothing."),
     _event("book.snapshot_dropped", "warning", "venue symbol count", "The recorder had no room for snapshots."),
     _event("book.top", "info", "venue symbol bid bid_quantity ask ask_quantity update_id age_ms", "The top of a book."),
@@ -101,6 +102,9 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("recorder.segment_finished", "info", "path rows bytes files rows_lost", "A segment became files."),
     _event("recorder.failed", "error", "path error", "The recording cannot be written."),
     _event("recorder.resumed", "info", "path rows rows_lost", "The recording can be written again."),
+    _event(
+        "recorder.over_size", "warning", "path bytes limit reason", "More than keep_gb, and nothing may be deleted."
+    ),
     _event("metrics.listening", "info", "address", "The pages /metrics and /healthz are served."),
     _event("metrics.failed", "error", "source error", "A part of the metrics, or all of them, cannot be had."),
     _event("metrics.request_failed", "debug", "client", "A request for a page broke off."),
