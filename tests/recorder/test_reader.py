@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas
 import polars
 import pytest
@@ -15,6 +16,7 @@ import binmon
 from binmon.messages import BookSnapshot
 from binmon.recorder import finish_segment, recover
 from binmon.recorder.reader import BookDataset, open_books, to_ns
+from binmon.recorder.sources import Keys, covered
 from tests.recorder.market import DAY, NOON, SECOND, Market, make_recorder, table_truth, truth
 
 Recorded = tuple[BookDataset, dict[str, list[BookSnapshot]]]
@@ -177,3 +179,11 @@ def test_what_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_times(time: object) -> None:
     assert to_ns(time) // 1000 * 1000 == NOON
     assert to_ns(pandas.Timestamp(NOON + 123_456_789, tz="UTC")) == NOON + 123_456_789
+
+
+def test_a_renewal_beside_the_live_book_leaves_no_hole() -> None:
+    keys = Keys(np.array([0, 10, 20, 60, 100]), np.array([1, 2, 3, 9, 12]), np.array([1, 1, 2, 3, 3]))
+    assert covered(keys) == pytest.approx(0.5)  # 10 and 40 of 100 lie between epochs
+    assert covered(keys, [2]) == pytest.approx(0.6)
+    assert covered(keys, [8, 2]) == pytest.approx(1.0)
+    assert covered(keys, [1, 9, 700]) == pytest.approx(0.5)  # within epochs, and elsewhere
