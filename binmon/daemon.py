@@ -179,6 +179,7 @@ class Daemon:
         if asked is None:
             return
         instruments, clock_offset_ms = asked
+        self._ledgers[venue.name].set_clock_offset(clock_offset_ms / 1000)
         # a symbol that two selections name is kept once
         symbols = list(dict.fromkeys(s for one in selections for s in resolve(one.symbols, instruments, venue.name)))
         kept = {symbol: instruments[symbol] for symbol in symbols}
@@ -413,7 +414,8 @@ class Daemon:
             log.warning("config.unused", key="reload", reason="this version applies a changed file at a restart only")
         elif number == signal.SIGUSR1:
             for inbox in self._inboxes:
-                inbox.offer(RotateFeeds("asked by the operator"))
+                if not inbox.offer(RotateFeeds("asked by the operator")):
+                    self._signals.put(number)  # the keeper is behind: asked again with the next look
         elif number in (signal.SIGINT, signal.SIGTERM):
             self._stop_reason = signal.Signals(number).name
             self._stop.set()

@@ -146,6 +146,8 @@ class BookSnapshot:
 
     ``bid_changes`` and ``ask_changes`` lead from the row of the same symbol with id ``changes_since`` to this
     one; ``changes_since`` is None where there is no such row (the first of an epoch). A recorder may store either.
+    ``previous_id`` is the id of the row that was handed over before this one, also where no changes lead from it to
+    this one; None for the first after a synchronisation. A recorder that has not seen that row knows that it was lost.
     """
 
     venue: str
@@ -164,6 +166,7 @@ class BookSnapshot:
     changes_since: int | None
     bid_changes: LevelChanges
     ask_changes: LevelChanges
+    previous_id: int | None = None
 
 
 class BookEventKind(enum.StrEnum):

@@ -129,10 +129,9 @@ class Status:
         self,
         parts: StatusParts,
         *,
-        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._parts, self._clock, self._monotonic = parts, clock, monotonic
+        self._parts, self._monotonic = parts, monotonic
         self._lock = threading.Lock()  # guards the two below
         self._were_synced: set[tuple[str, str]] = set()
         self._unsynced_since: dict[tuple[str, str], float] = {}
@@ -190,7 +189,7 @@ class Status:
                 yield _figure("binmon_clock_offset_seconds", offset_s, venue)
 
     def _rate_figures(self, venue: str, one: VenueParts) -> Iterator[Figure]:
-        now_s = self._clock()
+        now_s = one.ledger.clock()
         rate = one.ledger.status(now_s, now_mono_s=self._monotonic())
         yield _figure("binmon_rate_weight_used", rate.weight.used, venue)
         yield _figure("binmon_rate_weight_limit", rate.weight.limit, venue)
@@ -251,7 +250,7 @@ class Status:
         return {"failing": recorder.failing, "rows": recorder.rows_written, "rows_lost": self._rows_lost()}
 
     def _venue_document(self, one: VenueParts) -> dict[str, Any]:
-        now_s = self._clock()
+        now_s = one.ledger.clock()
         offset_s, keeper = one.clock_offset_s(), one.keeper
         document: dict[str, Any] = {
             "clock": {"offset_ms": None if offset_s is None else round(offset_s * 1000, 3)},

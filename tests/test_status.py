@@ -79,7 +79,6 @@ class Case:
                 recorder=self.recorder,
                 finisher=Finisher(),
             ),
-            clock=lambda: MID,
             monotonic=lambda: self.now_mono_s,
         )
 

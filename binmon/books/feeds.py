@@ -121,13 +121,20 @@ class FeedDesk:
             group.rotate(reason, feed)
         self._carry_out()
 
-    def tick(self, now_s: float, now_utc_s: float) -> None:
-        """What is due by time alone."""
+    def refused(self, feed: str) -> None:
+        """The venue refused a request on a socket."""
+        group = self._group_of.get(feed)
+        if group is not None:
+            group.refused(feed)
+            self._carry_out()
+
+    def tick(self, now_s: float, now_utc_s: float, *, behind: bool = False) -> None:
+        """What is due by time alone. ``behind``: not all that has arrived was read, so nobody can be called silent."""
         for group in self._groups.values():
             group.tick(now_s, now_utc_s)
         self._carry_out()
-        for race in self._races.values():
-            for feed in race.silent(now_s):
+        for race in () if behind else self._races.values():
+            for feed in race.silent():
                 log.warning(
                     "stream.stalled",
                     venue=self._venue,

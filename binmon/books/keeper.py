@@ -63,6 +63,8 @@ _STALL_CHECK_S = 1.0
 _MANY_BOOKS = 64
 _EARLY, _LATE = 0.25, 0.5
 _PATIENCE_S = 90.0  # longer than a minute of weight lasts
+_ALIVE_S = 5.0  # a stream that was heard within this lives
+_LATE_S, _PATIENT_S = 1.0, 5.0  # after a tick so late nothing is called silent for so long
 _NAMED = 10  # symbols that a line of the log names
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
 
@@ -149,6 +151,8 @@ class BookKeeper(Worker):
         self._by_stream: dict[str, KeptBook] = {}
         self._next_stall_check_s = 0.0
         self._out_of_step, self._out_of_step_since_s = 0, 0.0  # how many books, unchanged since when
+        self._last_tick_s, self._behind_until_s = time.monotonic(), 0.0
+        self._former_duplicates = 0  # of symbols that were let go
         self._early_top_s = -1e9  # how early a top may come with a row; the far past: not at all
         self._malformed: dict[str, int] = {}
         self._started = False
@@ -217,7 +221,11 @@ class BookKeeper(Worker):
             if kept.sync.effects:
                 self._carry_out(kept, now_s)
         self._requests.tick(now_s)
-        self._desk.tick(now_s, time.time())
+        if now_s - self._last_tick_s > _LATE_S:
+            self._behind_until_s = now_s + _PATIENT_S  # this process was stopped, or the machine slept
+        self._last_tick_s = now_s
+        behind = bool(len(self._inbox)) or now_s < self._behind_until_s
+        self._desk.tick(now_s, time.time(), behind=behind)
         if out_of_step != self._out_of_step:
             self._out_of_step, self._out_of_step_since_s = out_of_step, now_s
         # weight goes into books that are missing before any is audited or deepened; one that never comes stops nothing
@@ -288,6 +296,7 @@ class BookKeeper(Worker):
                 request=other.request_id,
                 error=other.error,
             )
+            self._desk.refused(connection)
 
     def _on_down(self, message: StreamDown, now_s: float) -> None:
         for kept in self._of(message.streams):
@@ -333,6 +342,7 @@ class BookKeeper(Worker):
                 continue
             self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
             self._former_epochs[symbol] = kept.sync.epoch
+            self._former_duplicates += kept.sync.duplicates
             self._former_tokens[symbol] = kept.sync.token
             self._upkeep.remove(symbol)
             self._kept = {name: one for name, one in self._kept.items() if name != symbol}
@@ -364,7 +374,7 @@ class BookKeeper(Worker):
                     kept.book.load(snapshot, kept.limit)
                     if kept.touch is not None:
                         kept.touch.load(snapshot)
-                    kept.updates, kept.last_row_id = 0, None
+                    kept.updates, kept.last_row_id, kept.previous_id = 0, None, None
                     kept.refused = False
                     self._resyncs += 1
                     self._output.event(
@@ -515,7 +525,23 @@ class BookKeeper(Worker):
                 symbols=[self._by_stream[stall.stream].symbol for stall in stalls[:_NAMED]],
                 reason=stalls[0].reason,
             )
-            self._outlets.feeds.reconnect(feed, f"stalled: {stalls[0].reason}")
+            if self._delivers(feed, {stall.stream for stall in stalls}, now_s):
+                # only some streams are dead: the others' books need not go down with them
+                self._desk.rotate(f"stalled: {stalls[0].reason}", feed)
+                for stall in stalls:
+                    kept = self._by_stream[stall.stream]
+                    kept.sync.invalidate("stalled stream", now_s)
+                    self._carry_out(kept, now_s)
+            else:
+                self._outlets.feeds.reconnect(feed, f"stalled: {stalls[0].reason}")
+
+    def _delivers(self, feed: str, dead: set[str], now_s: float) -> bool:
+        """Whether a socket carries other streams that live."""
+        heard = self._stalls.cadence.heard_within
+        return any(
+            stream not in dead and feed in kept.sync.feeds and heard(stream, _ALIVE_S, now_s)
+            for stream, kept in self._by_stream.items()
+        )
 
     def _synced_id(self, stream: str) -> int | None:
         sync = self._by_stream[stream].sync
@@ -559,6 +585,6 @@ class BookKeeper(Worker):
             "gaps": self._gaps,
             "resyncs": self._resyncs,
             "rotations": self._desk.rotations,
-            "duplicates": sum(kept.sync.duplicates for kept in self._kept.values()),
+            "duplicates": self._former_duplicates + sum(kept.sync.duplicates for kept in self._kept.values()),
             **self._upkeep.counters(),
         }

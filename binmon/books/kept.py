@@ -14,14 +14,15 @@ class KeptBook:
     """Plain state, changed by the keeper's thread alone."""
 
     __slots__ = (
-        "asked", "book", "followers", "last_row_id", "limit", "next_request", "next_top_s", "probe",
+        "asked", "book", "followers", "last_row_id", "limit", "next_request", "next_top_s", "previous_id", "probe",
         "refused", "stream", "symbol", "sync", "top", "touch", "updates",
     )  # fmt: skip
 
     def __init__(self, symbol: str, stream: str, sync: BookSync, book: Book) -> None:
         self.symbol, self.stream, self.sync, self.book = symbol, stream, sync, book
         self.updates = 0  # applied since the last row
-        self.last_row_id: int | None = None
+        self.last_row_id: int | None = None  # of the row from which changes lead on
+        self.previous_id: int | None = None  # of the newest row since the book was last synchronised
         self.refused = False
         self.next_top_s = 0.0
         self.top: tuple[float | None, ...] = ()
@@ -41,10 +42,17 @@ class KeptBook:
             return None
         (bid_price, bid_quantity), (ask_price, ask_quantity) = book.bids(), book.asks()
         since, self.last_row_id = self.last_row_id, book.update_id
+        previous_id, self.previous_id = self.previous_id, book.update_id
         bid_changes, ask_changes = changes.bids, changes.asks
+        bid_known_to, ask_known_to = book.bid_known_to, book.ask_known_to
         if depth:
             # levels enter the recorded part when others leave it, which no change of theirs shows
             since, bid_changes, ask_changes = None, NO_CHANGES, NO_CHANGES
+            # and what is cut off must not look as if it were known not to be there
+            if bid_price.size > depth and bid_known_to is not None:
+                bid_known_to = max(bid_known_to, float(bid_price[depth - 1]))
+            if ask_price.size > depth and ask_known_to is not None:
+                ask_known_to = min(ask_known_to, float(ask_price[depth - 1]))
             bid_price, bid_quantity = bid_price[:depth], bid_quantity[:depth]
             ask_price, ask_quantity = ask_price[:depth], ask_quantity[:depth]
         return BookSnapshot(
@@ -55,8 +63,8 @@ class KeptBook:
             book.update_id,
             updates,
             self.sync.epoch,
-            book.bid_known_to,
-            book.ask_known_to,
+            bid_known_to,
+            ask_known_to,
             bid_price,
             bid_quantity,
             ask_price,
@@ -64,6 +72,7 @@ class KeptBook:
             since,
             bid_changes,
             ask_changes,
+            previous_id,
         )
 
     def top_of_book(self, venue: str, best: tuple[float | None, ...], now_ns: int) -> TopOfBook:

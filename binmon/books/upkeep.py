@@ -98,6 +98,7 @@ class Upkeep:
         self.interval_s, self._new_token = interval_s, new_token
         self._kept: dict[str, KeptBook] = {}
         self._due: list[tuple[float, str, bool]] = []  # time, symbol, whether it is its regular turn
+        self._retry_s: dict[str, float] = {}  # how long the last inconclusive audit of a symbol was waited for
         self._turn_s: dict[str, float] = {}  # when the one regular turn of each symbol is due
         self._by_depth: OrderedDict[str, None] = OrderedDict()  # whose last deep audit is the longest ago comes first
         self._tasks: dict[int, _Task] = {}  # by token
@@ -121,6 +122,7 @@ class Upkeep:
         kept = self._kept.pop(symbol, None)
         self._by_depth.pop(symbol, None)
         self._next_renewal_s.pop(symbol, None)
+        self._retry_s.pop(symbol, None)
         self._turn_s.pop(symbol, None)
         if kept is not None:
             self.abandon(kept)
@@ -152,7 +154,8 @@ class Upkeep:
         self._drop(task)
         if task.purpose is Purpose.AUDIT:
             self.audits_inconclusive += 1
-        self._next_renewal_s[task.kept.symbol] = now_s + max(retry_after_s, _RENEW_EVERY_S)
+        else:
+            self._next_renewal_s[task.kept.symbol] = now_s + max(retry_after_s, _RENEW_EVERY_S)
         return True
 
     # Time ---------------------------------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ class Upkeep:
     def near_the_edge(self, kept: KeptBook, now_s: float) -> None:
         """The market has come near where the snapshot ended: renew this settled book while it is still good."""
         for task in [task for task in self._tasks.values() if task.kept is kept and task.purpose is Purpose.DEEPEN]:
-            self._drop(task)  # it waits for weight at the lowest priority, and this cannot
+            self._drop(task)  # this one asks for what fits now
         if now_s >= self._next_renewal_s.get(kept.symbol, 0.0) and not self._renewing(kept):
             limit = self._budget.for_books(1 + sum(task.purpose is Purpose.EDGE for task in self._tasks.values()))
             self._next_renewal_s[kept.symbol] = now_s + _RENEW_EVERY_S
@@ -289,8 +292,10 @@ class Upkeep:
         self._drop(task)
         if task.purpose is Purpose.AUDIT:
             self.audits_inconclusive += 1
-            # soon again, before its next turn
-            heapq.heappush(self._due, (now_s + min(1.0, self.interval_s), task.kept.symbol, False))
+            # soon again, before its next turn; less and less so, as each try costs weight
+            retry_s = min(self._retry_s.get(task.kept.symbol, 0.5) * 2, self.interval_s)
+            self._retry_s[task.kept.symbol] = retry_s
+            heapq.heappush(self._due, (now_s + retry_s, task.kept.symbol, False))
         else:
             self._next_renewal_s[task.kept.symbol] = now_s + 1.0
 
@@ -308,6 +313,7 @@ class Upkeep:
         try:
             if task.purpose is Purpose.AUDIT:
                 report = audit(follower, self._decoder)
+                self._retry_s.pop(kept.symbol, None)
                 if report.mismatches:
                     self.audits_failed += 1
                     self._keep_evidence(task, report.mismatches)
@@ -319,6 +325,9 @@ class Upkeep:
                 self.renewals += 1
                 if renewal.mismatches:
                     self._keep_evidence(task, renewal.mismatches)
+                    # what is under way compares with the book that was wrong: the new one is audited instead
+                    self.abandon(kept)
+                    heapq.heappush(self._due, (now_s, kept.symbol, False))
                 kept.limit = max(kept.limit, follower.limit)
                 self._outlets.renewed(kept, renewal, task.purpose)
         except MalformedFrame as error:

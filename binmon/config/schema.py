@@ -161,7 +161,8 @@ class BooksConfig(Section, frozen=True, kw_only=True):
         int, key("Connections that carry every stream; 2: a hot standby all the time", ge=1, le=2)
     ] = 1
     audit_interval_s: Annotated[
-        float, key("Time between two comparisons of a book with the venue's", gt=0, reload="live", unit="s")
+        float,
+        key("Time between two comparisons of a book with the venue's", gt=0, le=31536000, reload="live", unit="s"),
     ] = 300.0
     rotate_window: Annotated[
         str, key("UTC, `HH:MM-HH:MM`: when a socket near its 24 h end is best replaced", reload="live")
@@ -179,8 +180,8 @@ class RecorderConfig(Section, frozen=True, kw_only=True):
 
     directory: Annotated[str, key("Directory of the recordings", min_length=1)] = "data"
     format: Annotated[Literal["parquet", "jsonl"], key("Format of finished files")] = "parquet"
-    flush_interval_s: Annotated[float, key("At most so much is lost by `kill -9`", gt=0, unit="s")] = 1.0
-    rotate_s: Annotated[float, key("A file is finished after this time", gt=0, unit="s")] = 3600.0
+    flush_interval_s: Annotated[float, key("At most so much is lost by `kill -9`", gt=0, le=3600, unit="s")] = 1.0
+    rotate_s: Annotated[float, key("A file is finished after this time", gt=0, le=86400, unit="s")] = 3600.0
     keep_days: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
         key("Delete recordings of days older than this; null: never", reload="live", unit="days"),
@@ -203,7 +204,8 @@ class LatencyConfig(Section, frozen=True, kw_only=True):
         5000
     )
     interval_s: Annotated[
-        float, key("Time between two orders; at least 15 outside the sandbox", gt=0, reload="live", unit="s")
+        float,
+        key("Time between two orders; at least 15 outside the sandbox", gt=0, le=31536000, reload="live", unit="s"),
     ] = 20.0
     report_timeout_ms: Annotated[
         int, key("A report that has not come by then counts as lost", ge=100, reload="live", unit="ms")
@@ -241,7 +243,7 @@ class ListingsConfig(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, key("Whether to look", reload="live")] = True
     venues: Annotated[tuple[VenueName, ...], key("Where to look", reload="live")] = ("binance",)
-    interval_s: Annotated[float, key("Time between two looks", ge=1, reload="live", unit="s")] = 60.0
+    interval_s: Annotated[float, key("Time between two looks", ge=1, le=31536000, reload="live", unit="s")] = 60.0
 
 
 class WatchConfig(Section, frozen=True, kw_only=True):
@@ -334,7 +336,7 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
         tuple[Text, ...], key("Service URLs: Slack, Telegram, e-mail, webhook …", reload="live", secret="whole")
     ] = ()
     resend_every_s: Annotated[
-        float, key("An alert that goes on is sent again after this time", gt=0, reload="live", unit="s")
+        float, key("An alert that goes on is sent again after this time", gt=0, le=31536000, reload="live", unit="s")
     ] = 3600.0
 
 

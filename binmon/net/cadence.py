@@ -85,6 +85,11 @@ class CadenceWatch:
         if pace is not None:
             pace.last_s = math.inf
 
+    def heard_within(self, stream: str, seconds: float, now_s: float) -> bool:
+        """Whether an event of ``stream`` came within the last ``seconds``."""
+        pace = self._paces.get(stream)
+        return pace is not None and now_s - pace.last_s <= seconds
+
     def forget(self, stream: str) -> None:
         """Drop all that is known of ``stream``; unknown streams are no error."""
         self._paces.pop(stream, None)

@@ -95,6 +95,7 @@ class RateLedger:
         clock may be from the venue's."""
         self.venue = venue
         self.max_wait_s = max_wait_s
+        self._own_clock = clock
         self.clock = clock
         self.connects = connects or SlidingBudget(CONNECTS, CONNECTS_WINDOW_S)
         self._on_ban = on_ban
@@ -110,6 +111,11 @@ class RateLedger:
         self._ban_until_ms = ban_until_ms
 
     # -- settings and reading ---------------------------------------------------------------------------------
+
+    def set_clock_offset(self, offset_s: float) -> None:
+        """Count by the venue's clock from now on: its minutes are what is limited. ``offset_s`` is it minus ours."""
+        own = self._own_clock
+        self.clock = lambda: own() + offset_s
 
     def set_limits(
         self,

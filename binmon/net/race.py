@@ -76,12 +76,16 @@ class FeedRace:
             if known_id < last_update_id:
                 return  # the first of its kind, but late: a later event of another socket overtook it
 
-    def silent(self, now_s: float) -> list[str]:
-        """Sockets that deliver nothing while others do."""
+    def silent(self) -> list[str]:
+        """Sockets that deliver nothing while others do; never all of them.
+
+        Measured against what has arrived, not against the clock of somebody who may be late in reading it.
+        """
+        newest_s = max((runner.heard_s for runner in self._runners.values()), default=0.0)
         return [
             feed
             for feed, runner in self._runners.items()
-            if now_s - runner.heard_s > SILENT_AFTER_S and runner.others >= _LEAST_EVENTS
+            if newest_s - runner.heard_s > SILENT_AFTER_S and runner.others >= _LEAST_EVENTS
         ]
 
     def standings(self) -> list[Standing]:

@@ -19,7 +19,8 @@ DAY_S = 86_400.0
 LIFE_S = DAY_S  # Binance Spot: a stream connection lives for 24 hours
 MARGIN_S = 600.0  # a socket is replaced at least so long before its end
 OVERLAP_S = 1.0  # both feeds deliver for at least so long: ten times the aggregation of depth@100ms
-GRACE_S = 0.5  # how far the successor may lag behind in showing a stream
+# What the venue publishes before it has taken a new subscription, about one round trip, comes on the predecessor alone.
+SETTLE_S = 2.0
 CATCH_UP_WITHIN_S = 5.0  # how long a predecessor may take to come to where its successor began
 QUIET_S = 5.0  # the same where neither feed has anything to deliver
 PROOF_WITHIN_S = 30.0  # a successor that has not shown all streams by then is given up for another
@@ -138,6 +139,8 @@ class _Proof:
         return self.since_s if self.first_seen_s is None else self.first_seen_s
 
     def complete(self, now_s: float) -> bool:
+        if now_s - self.since_s < SETTLE_S + OVERLAP_S:
+            return False
         # where neither shows anything there is nothing to compare, and a little patience must do
         if now_s - self.began_s < (QUIET_S if self.first_seen_s is None else OVERLAP_S):
             return False
@@ -240,7 +243,8 @@ class FeedGroup:
                 continue
             if stream not in proof.shown:
                 proof.reached[stream] = last_update_id
-                proof.owed.setdefault(stream, now_s)
+                if now_s - proof.since_s >= SETTLE_S:
+                    proof.owed.setdefault(stream, now_s)
             elif last_update_id >= proof.behind.get(stream, last_update_id):
                 proof.behind.pop(stream, None)
 
@@ -260,6 +264,13 @@ class FeedGroup:
         if feed.state is not FeedState.OPENING:
             feed.proof, feed.down_s = None, now_s
             feed.move_to(FeedState.OPENING)
+
+    def refused(self, name: str) -> None:
+        """The venue refused what a socket asked for: a successor like that must not take over."""
+        feed = self.feeds.get(name)
+        if feed is not None and feed.state is FeedState.PROVING:
+            self._not_before_s = feed.opened_s + _RETRY_S
+            self._close(feed, "the venue refused its streams")
 
     def rotate(self, reason: str, name: str | None = None) -> None:
         """Replace one socket, or all; those that have a successor on its way already keep it."""

@@ -20,7 +20,7 @@ from binmon.core.worker import Worker
 from binmon.errors import Banned, BinmonError, ProtocolViolation, RateLimited, StreamClosed, VenueUnreachable
 from binmon.messages import FrameChunk, StreamDown, StreamUp
 from binmon.net.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameCutter, close_code_and_reason
-from binmon.net.ledger import SlidingBudget
+from binmon.net.ledger import RateLedger, SlidingBudget
 
 log = structlog.get_logger("binmon.net")
 
@@ -72,11 +72,13 @@ class StreamConnection(Worker):
         put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
         outgoing: SlidingBudget | None = None,
+        ledger: RateLedger | None = None,
     ) -> None:
         """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake.
 
         ``silence_s`` without a single byte, pings included, ends the connection. ``connect_budget`` is shared by
-        all connections of the process; ``outgoing`` is for the messages of this one, pongs included. Raises ValueError
+        all connections of the process; ``outgoing`` is for the messages of this one, pongs included; ``ledger``
+        is told of bans, which are for the whole address, and asked for them. Raises ValueError
         for a URL that is not one of a WebSocket.
         """
         super().__init__(name)
@@ -88,6 +90,7 @@ class StreamConnection(Worker):
         self._encrypted = parts.scheme == "wss"
         self._out, self._connect_budget, self._opening_messages = out, connect_budget, opening_messages
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
+        self._ledger = ledger
         self._outgoing = outgoing or SlidingBudget(OUTGOING_MESSAGES, 1.0)
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
         self._reconnect_reason: str | None = None  # written by any thread, one reference at a time
@@ -113,6 +116,11 @@ class StreamConnection(Worker):
 
     def _wait_for_budget(self, stop: threading.Event) -> bool:
         """Spend one connection attempt; False when ``stop`` was set before there was one to spend."""
+        ledger = self._ledger
+        while ledger is not None and (banned_s := ledger.ban_until_ms / 1000 - ledger.clock()) > 0:
+            self.beat()
+            if stop.wait(min(banned_s, 1.0)):
+                return False
         while (delay_s := self._connect_budget.take(time.monotonic())) > 0:
             self.beat()
             if stop.wait(min(delay_s, 1.0)):
@@ -152,7 +160,10 @@ class StreamConnection(Worker):
         if refusal.status_code == 429:
             return RateLimited("CONNECTIONS", DEFAULT_LIMITED_S if wait_s is None else wait_s)
         if refusal.status_code == 418:
-            return Banned(DEFAULT_BANNED_S if wait_s is None else wait_s)
+            banned_s = DEFAULT_BANNED_S if wait_s is None else wait_s
+            if self._ledger is not None:
+                self._ledger.banned(banned_s, self._ledger.clock())
+            return Banned(banned_s)
         return VenueUnreachable(self.url, f"the handshake was refused with HTTP {refusal.status_code}")
 
 

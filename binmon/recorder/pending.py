@@ -90,13 +90,14 @@ class SymbolRows:
     def look_for_unseen(self, snapshot: BookSnapshot) -> None:
         """Find out whether rows or events were lost in front of a row that has arrived.
 
-        A row names the row before it; the first row of an epoch names none, but an event must have ended the last.
+        A row names the row before it, unless the book was synchronised in between; where an epoch ends, an event must
+        have said why.
         """
-        seen, since, epoch = self.seen, snapshot.changes_since, snapshot.epoch
-        if since is not None:
-            if seen != (epoch, since):
-                self.lose().unseen_rows = True
-        elif seen is not None and seen[0] != epoch and not self.explained:
+        seen, epoch = self.seen, snapshot.epoch
+        before = snapshot.changes_since if snapshot.previous_id is None else snapshot.previous_id
+        if before is not None and (seen is None or seen[1] != before):
+            self.lose().unseen_rows = True
+        if seen is not None and seen[0] != epoch and not self.explained:
             self.lose().unseen_events = True
         self.seen = (epoch, snapshot.update_id)
         self.explained = False

@@ -33,6 +33,7 @@ class Sockets:
             out=self._inbox,
             connect_budget=self._ledger.connects,
             outgoing=self._ledger.outgoing(feed),
+            ledger=self._ledger,
         )
         self._workers[feed] = worker
         self._supervisor.add(worker, stage=0, policy=_BACKOFF)

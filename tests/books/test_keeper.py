@@ -319,7 +319,7 @@ def test_a_shutdown_notice_opens_a_successor_and_the_rotation_is_recorded_for_ea
     new = daemon.opened[-1][0]
     assert new != old
     daemon.connect(new)
-    for _ in range(8):
+    for _ in range(14):
         daemon.move("ABCUSDT", ("b", 99, 1))
         daemon.move("XYZUSDT", ("b", 99, 1))
         daemon.wait(0.25)

@@ -57,13 +57,21 @@ def test_a_socket_is_silent_when_the_other_one_delivers() -> None:
     found = race("a", "b")
     for number in range(19):
         found.on_event("a", "x", number, number * MS)
-    late_s = SILENT_AFTER_S + 0.1
-    assert found.silent(late_s) == [], "too little to say"
-    found.on_event("a", "x", 19, 19 * MS)
-    assert found.silent(SILENT_AFTER_S - 0.1) == []
-    assert found.silent(late_s) == ["b"]
-    found.on_event("b", "x", 3, int(late_s * 1e9))
-    assert found.silent(late_s + 0.1) == []
+    late_ns = int((SILENT_AFTER_S + 0.1) * 1e9)
+    assert found.silent() == [], "nothing has arrived for long"
+    found.on_event("a", "x", 19, int((SILENT_AFTER_S - 0.1) * 1e9))
+    assert found.silent() == []
+    found.on_event("a", "x", 20, late_ns)
+    assert found.silent() == ["b"]
+    found.on_event("b", "x", 3, late_ns)
+    assert found.silent() == []
+
+
+def test_little_says_nothing_of_a_silent_socket() -> None:
+    found = race("a", "b")
+    for second in range(15):
+        found.on_event("a", "x", second, second * 1000 * MS)
+    assert found.silent() == []
 
 
 def test_a_quiet_market_makes_nobody_silent() -> None:
@@ -71,7 +79,7 @@ def test_a_quiet_market_makes_nobody_silent() -> None:
     for number in range(30):
         found.on_event("a", "x", number, number * MS)
         found.on_event("b", "x", number, number * MS)
-    assert found.silent(1000.0) == []
+    assert found.silent() == []
 
 
 def test_who_is_not_up_takes_no_part() -> None:
@@ -80,7 +88,7 @@ def test_who_is_not_up_takes_no_part() -> None:
     found.on_event("a", "x", 1, 50 * MS)
     found.on_down("a")
     found.on_down("unknown")
-    assert found.standings() == [] and found.silent(100.0) == []
+    assert found.standings() == [] and found.silent() == []
     found.on_up("a", 0.0)
     found.on_event("a", "x", 2, 60 * MS)
     found.forget("x")

@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from binmon.net.rotation import (
     DAY_S,
-    GRACE_S,
     LIFE_S,
     MARGIN_S,
     OVERLAP_S,
     PROOF_WITHIN_S,
     QUIET_S,
+    SETTLE_S,
     CloseFeed,
     FeedGroup,
     FeedRotated,
@@ -122,13 +122,14 @@ def test_the_successor_takes_over_when_it_has_shown_what_the_predecessor_shows()
     hand, old, new = rotating()
     assert hand.group.overlapping
     hand.event(new, "x")
+    hand.wait(SETTLE_S)
     hand.event(old, "x", "y")
     hand.wait(OVERLAP_S)
     assert hand.effects() == [], "y is owed"
     hand.event(new, "y")
     hand.wait(0.5)
     assert hand.effects() == [
-        FeedRotated("g", old, new, ("x", "y"), "asked", pytest.approx((OVERLAP_S + 0.5) * 1000)),
+        FeedRotated("g", old, new, ("x", "y"), "asked", pytest.approx((SETTLE_S + OVERLAP_S + 0.5) * 1000)),
         CloseFeed(old, "rotated: asked"),
     ]
     assert not hand.group.overlapping and hand.group.feeds[old].state is FeedState.CLOSING
@@ -147,8 +148,9 @@ def test_where_nothing_is_delivered_patience_must_do() -> None:
 
 def test_a_successor_that_does_not_deliver_is_given_up_and_another_is_tried() -> None:
     hand, old, new = rotating()
+    hand.wait(SETTLE_S)
     hand.event(old, "x")
-    hand.wait(PROOF_WITHIN_S + 0.1)
+    hand.wait(PROOF_WITHIN_S - SETTLE_S + 0.1)
     (closed,) = hand.effects()
     assert closed.feed == new and hand.group.feeds[old].state is FeedState.LIVE
     hand.group.on_down(new, hand.now_s)
@@ -157,6 +159,28 @@ def test_a_successor_that_does_not_deliver_is_given_up_and_another_is_tried() ->
     hand.wait(10.0)
     (another,) = hand.opened()
     assert another not in (old, new)
+
+
+def test_what_comes_before_the_subscription_is_in_force_is_not_owed() -> None:
+    hand, old, new = rotating()
+    hand.event(old, "x", "y")  # the venue has not taken the request of the new one yet
+    hand.wait(SETTLE_S)
+    hand.event(new, "x")
+    hand.wait(OVERLAP_S)
+    assert any(isinstance(effect, FeedRotated) for effect in hand.effects()), "y may be quiet for an hour"
+
+
+def test_a_successor_whose_streams_are_refused_does_not_take_over() -> None:
+    hand, old, new = rotating()
+    hand.event(new, "x")
+    hand.group.refused(new)
+    assert hand.effects() == [CloseFeed(new, "the venue refused its streams")]
+    hand.group.on_down(new, hand.now_s)
+    hand.group.refused(old)
+    hand.wait(SETTLE_S + OVERLAP_S)
+    assert hand.effects() == [] and hand.group.feeds[old].state is FeedState.LIVE
+    hand.wait(10.0)
+    assert len(hand.opened()) == 1
 
 
 def test_losing_the_predecessor_promotes_the_successor_and_losing_the_successor_does_not_matter() -> None:
@@ -177,7 +201,7 @@ def test_a_notice_to_a_successor_is_not_forgotten() -> None:
     hand.group.rotate("serverShutdown", new)
     hand.event(old, "x", "y")
     hand.event(new, "x", "y")
-    hand.wait(OVERLAP_S)
+    hand.wait(SETTLE_S + OVERLAP_S)
     hand.wait(0.1)
     assert [effect.feed for effect in hand.effects() if isinstance(effect, OpenFeed)], "it is about to be closed"
 
@@ -214,7 +238,7 @@ def test_a_stream_the_new_set_does_not_have_is_not_owed() -> None:
     hand.group.on_up(new, hand.now_s)
     hand.event(old, "x", "y")
     hand.event(new, "y")
-    hand.wait(OVERLAP_S)
+    hand.wait(SETTLE_S + OVERLAP_S)
     assert any(isinstance(effect, FeedRotated) for effect in hand.effects())
 
 
@@ -267,7 +291,7 @@ class Groups(RuleBasedStateMachine):
         if old in self.up:  # and was closed for it: it must not have been needed any more
             since_s = self.since[new]
             for stream, times in self.shown[old].items():
-                late = [at for at in times if since_s <= at < self.now_s - GRACE_S]
+                late = [at for at in times if at >= since_s + SETTLE_S]
                 if late and stream in self.ever[new]:
                     assert self.shown[new].get(stream), f"{stream} is missing from {new}"
 
