@@ -270,4 +270,5 @@ def _range(expected: inspection.IntType | inspection.FloatType) -> str:
         return f" from {expected.ge} to {expected.le}"
     if expected.ge is not None:
         return f" of at least {expected.ge}"
-    return f" above {expected.gt}" if expected.gt is not None else ""
+    most = f" and at most {expected.le}" if expected.le is not None else ""
+    return f" above {expected.gt}{most}" if expected.gt is not None else ""

@@ -13,7 +13,9 @@ from structlog.testing import capture_logs
 
 from binmon.books.feeds import FeedOutlets
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
-from binmon.books.sync import SyncState
+from binmon.books.kept import KeptBook
+from binmon.books.stalls import Findings, Stall
+from binmon.books.sync import BookSync, SyncState
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import (
     BookEvent,
@@ -406,3 +408,32 @@ def test_an_answer_for_a_symbol_that_was_let_go_is_not_taken_when_it_is_back() -
 def test_what_it_does_not_know_is_a_bug() -> None:
     with pytest.raises(TypeError, match="cannot handle str"):
         Daemon("ABCUSDT").handle("hello")
+
+
+def test_a_cut_row_claims_to_know_no_more_than_it_holds() -> None:
+    market = Market("ABCUSDT", BIDS, ASKS)
+    kept = KeptBook("ABCUSDT", "abcusdt@depth@100ms", BookSync(), market.book(limit=40))
+    whole, cut = kept.row("binance", 0), kept.row("binance", 3)
+    assert whole is not None and (whole.bid_known_to, whole.ask_known_to) == (0.61, 1.4)
+    assert cut is not None and cut.bid_price.tolist() == [1.0, 0.99, 0.98]
+    assert (cut.bid_known_to, cut.ask_known_to) == (0.98, 1.03)
+    assert cut.changes_since is None and cut.previous_id == whole.update_id, "a loss between the two can be noticed"
+    thin = kept.row("binance", 100)
+    assert thin is not None and (thin.bid_known_to, thin.ask_known_to) == (0.61, 1.4)
+
+
+def test_a_dead_stream_takes_down_its_own_book_alone() -> None:
+    daemon = in_step("ABCUSDT", "XYZUSDT")
+    (feed,) = daemon.up
+    daemon.keeper._stalls.check = lambda now_s, book_id: Findings([], [Stall("xyzusdt@depth@100ms", 200, 100)])
+    daemon.move("ABCUSDT", ("b", 99, 1))
+    daemon.wait(1.0)
+    assert daemon.state("XYZUSDT") is SyncState.WAITING_FOR_SNAPSHOT and daemon.state("ABCUSDT") is SyncState.SYNCED
+    assert daemon.reconnected == [] and daemon.opened[-1][0] != feed, "a successor, and nobody is thrown out"
+
+
+def test_a_dead_socket_is_connected_anew() -> None:
+    daemon = in_step("ABCUSDT")
+    daemon.keeper._stalls.check = lambda now_s, book_id: Findings([], [Stall("abcusdt@depth@100ms", 200, 100)])
+    daemon.wait(1.0)
+    assert daemon.reconnected == [daemon.opened[-1][0]]

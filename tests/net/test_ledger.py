@@ -392,3 +392,16 @@ def test_the_venue_never_counts_more_than_its_limit_in_a_minute(requests, skew_s
             events.sort()
     play_until(now_s + 100)
     assert served  # a ledger that never says yes would pass as well
+
+
+def test_weight_counts_by_the_venues_clock():
+    clock = Clock(T0 + 59.0)
+    book = ledger(clock=clock, weight_per_minute=1000)
+    book.set_clock_offset(-5.0)  # the venue is five seconds behind: its minute ends at our 65
+    stop = threading.Event()
+    book.acquire(1000, Priority.ORDER, stop)
+    book.settle(1000, 1000, book.clock())
+    clock.now_s = T0 + 61.0
+    assert book.reserve(10, Priority.ORDER, book.clock()) > 3.0
+    clock.now_s = T0 + 66.0
+    assert book.reserve(10, Priority.ORDER, book.clock()) == 0.0

@@ -235,3 +235,13 @@ def test_whatever_happens_order_is_kept_and_every_hole_is_told(
             unseen = rows[last].changes_since is None
             assert unseen or (symbol, rows[first].update_id, rows[last].update_id) in told
     assert verify(dataset) == []
+
+
+def test_rows_without_changes_tell_of_a_loss_too(tmp_path: Path) -> None:
+    """Rows that are cut at a depth lead on by no changes; the first row after a renewal neither."""
+    recorder, market = make_recorder(tmp_path), Market()
+    rows = [market.next() for _ in range(5)]
+    ids = [None, *(row.update_id for row in rows)]
+    cut = [without(row, changes_since=None, previous_id=before) for row, before in zip(rows, ids, strict=False)]
+    recorded(recorder, [cut[0], cut[1], cut[3], cut[4]])
+    assert gaps(tmp_path) == [("BTCUSDT", rows[1].update_id, rows[3].update_id, f"rows not recorded: {NO_ROOM}")]
