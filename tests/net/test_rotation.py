@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -36,6 +36,9 @@ TEXTS = st.tuples(STARTS, STARTS).map(lambda m: f"{m[0] // 60:02}:{m[0] % 60:02}
 
 
 @given(TEXTS, OPENED, SHARES)
+@example("00:00-00:00", 21135 * DAY_S, 0.0)  # born at the very opening: no other window opens in its life
+@example("03:00-05:00", 21135 * DAY_S + 3 * 3600 + 60, 1.0)
+@example("03:00-03:05", 21135 * DAY_S + 3 * 3600, 0.5)
 def test_a_socket_is_always_replaced_in_its_life_and_in_a_window_that_opens_in_it(
     text: str, opened_s: float, share: float
 ) -> None:
@@ -44,10 +47,14 @@ def test_a_socket_is_always_replaced_in_its_life_and_in_a_window_that_opens_in_i
     latest_s = opened_s + LIFE_S - MARGIN_S
     assert opened_s < due_s <= latest_s
     first_midnight_s = opened_s // DAY_S * DAY_S
-    openings = [first_midnight_s + day * DAY_S + window.start_s for day in (0, 1)]
+    length_s = window.end_s - window.start_s
+    openings = [first_midnight_s + day * DAY_S + window.start_s for day in (-2, -1, 0, 1)]
     inside = [at for at in openings if opened_s < at <= latest_s]
+    born_in = [at for at in openings if at <= opened_s < at + length_s - MARGIN_S]
     if inside:
-        assert inside[-1] <= due_s <= inside[-1] + window.end_s - window.start_s
+        assert inside[-1] <= due_s <= inside[-1] + length_s
+    elif born_in:  # the next one opens only after its end
+        assert opened_s + MARGIN_S <= due_s <= born_in[-1] + length_s
     else:
         assert due_s == latest_s
 

@@ -24,7 +24,7 @@ from binmon.errors import (
     VenueUnreachable,
 )
 from binmon.messages import FrameChunk, StreamDown, StreamUp
-from binmon.net.ledger import SlidingBudget
+from binmon.net.ledger import RateLedger, SlidingBudget
 from binmon.net.stream import StreamConnection
 
 STREAMS = ("btcusdt@depth@100ms", "ethusdt@depth@100ms")
@@ -146,7 +146,7 @@ class Running:
 
     def __init__(self, url, *, capacity=1000, overflow=Overflow.DROP_NEWEST, **options):
         self.out = Channel("frames", capacity, overflow)
-        options = {"connect_budget": SlidingBudget(300, 300.0), "streams": STREAMS, "out": self.out} | options
+        options = {"ledger": RateLedger("binance"), "streams": STREAMS, "out": self.out} | options
         self.worker = StreamConnection("market-1", venue="binance", url=url, **options)
         self.stop, self.error = threading.Event(), None
         self.thread = threading.Thread(target=self._run)
@@ -516,13 +516,13 @@ def test_the_connect_budget_is_waited_for_and_a_stop_ends_the_wait(venue):
     budget = SlidingBudget(1, 0.5)
     budget.spend(time.monotonic())
     began = time.monotonic()
-    running = Running(venue.url, connect_budget=budget)
+    running = Running(venue.url, ledger=RateLedger("binance", connects=budget))
     running.up()
     assert time.monotonic() - began > 0.4
     running.closed()
     budget = SlidingBudget(1, 300.0)
     budget.spend(time.monotonic())
-    running = Running(venue.url, connect_budget=budget)
+    running = Running(venue.url, ledger=RateLedger("binance", connects=budget))
     running.stop.set()
     assert running.end(0.5) is None and running.message(0) is None
 

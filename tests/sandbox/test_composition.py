@@ -68,7 +68,7 @@ def test_disconnect_and_stall_of_one_twin(twins):
     assert answer["connections"] == [numbers[1]]
     with pytest.raises(ConnectionResetError):
         events(second, 50)
-    assert [one["id"] for one in exchange.state()["connections"]] == [numbers[0]]
+    exchange.wait(lambda: [one["id"] for one in exchange.state()["connections"]] == [numbers[0]])
     with pytest.raises(websocket.WebSocketTimeoutException):
         events(first, 50, 1.0)
     assert not exchange.state()["connections"][0]["dead"]
