@@ -48,7 +48,6 @@ class Follower:
         self.token, self.limit = token, limit
         self.updates: list[DepthUpdate] = []
         self.snapshot: DepthSnapshot | None = None
-        self.answered_s = 0.0
 
     def add(self, update: DepthUpdate) -> None:
         """The live book took in an update."""

@@ -244,7 +244,6 @@ class BookKeeper(Worker):
     def _on_chunk(self, chunk: FrameChunk, now_s: float) -> None:
         decode, books, seen = self._decoder.update, self._kept, self._stalls.cadence.seen
         received_ns, feed = chunk.received_ns, chunk.connection
-        every = self._settings.snapshot_every
         desk = self._desk if self._desk.watching else None
         for frame in chunk.frames:
             update = decode(frame)
@@ -259,21 +258,23 @@ class BookKeeper(Worker):
                 desk.on_event(feed, kept.stream, update.last_update_id, chunk.received_mono_ns)
             sync = kept.sync
             if sync.on_update(update, received_ns, now_s, feed):
-                crowded = kept.book.apply(update, received_ns)
-                kept.updates += 1
-                if kept.followers:
-                    for follower in kept.followers:
-                        follower.add(update)
-                if kept.updates >= every:
-                    self._emit_row(kept, now_s)
-                elif crowded:
-                    self._settled(kept, now_s)
+                self._apply(kept, update, received_ns, now_s)
                 if kept.touch is not None:
                     self._publish_change(kept, kept.touch, update, now_s)
             if sync.effects:
                 self._carry_out(kept, now_s)
         self.lag.observe_ns(time.monotonic_ns() - chunk.received_mono_ns)
         self.progress()
+
+    def _apply(self, kept: KeptBook, update: DepthUpdate, receive_time_ns: int, now_s: float) -> None:
+        crowded = kept.book.apply(update, receive_time_ns)
+        kept.updates += 1
+        for follower in kept.followers:
+            follower.add(update)
+        if kept.updates >= self._settings.snapshot_every:
+            self._emit_row(kept, now_s)
+        elif crowded:
+            self._settled(kept, now_s)
 
     def _on_other(self, frame: bytes, connection: str) -> None:
         try:
@@ -323,14 +324,9 @@ class BookKeeper(Worker):
         if self._settings.top_interval_ms == 0:
             kept.touch = Touch(self._decoder)
         # replaced, not changed: other threads look at it
-        self._kept = {**self._kept, symbol: kept} if self._started else self._with(symbol, kept)
+        self._kept = {**self._kept, symbol: kept}
         self._by_stream[kept.stream] = kept
         self._upkeep.add(kept, now_s)
-
-    def _with(self, symbol: str, kept: KeptBook) -> dict[str, KeptBook]:
-        """Before the start nobody looks: a market of symbols is not copied for each of them."""
-        self._kept[symbol] = kept
-        return self._kept
 
     def _on_symbols_changed(self, message: SymbolsChanged, now_s: float) -> None:
         for symbol, epoch in message.listed:
@@ -352,6 +348,7 @@ class BookKeeper(Worker):
         self._desk.carry(list(self._by_stream))
 
     # Effects ------------------------------------------------------------------------------------------------------
+
     def _carry_out(self, kept: KeptBook, now_s: float) -> None:
         effects = kept.sync.effects
         while effects:
@@ -385,23 +382,13 @@ class BookKeeper(Worker):
                         f"epoch {epoch}: {reason}",
                     )
                 case ApplyUpdate(update, receive_time_ns):
-                    self._apply_late(kept, update, receive_time_ns, now_s)
+                    # it had to wait for a snapshot, or for what came before it: its top is no news
+                    self._apply(kept, update, receive_time_ns, now_s)
+                    if kept.touch is not None:
+                        self._apply_to_touch(kept, kept.touch, update, now_s)
                 case GapFound(expected, first_update_id, last_update_id):
                     self._gaps += 1
                     self._output.gap(kept, expected, first_update_id, last_update_id)
-
-    def _apply_late(self, kept: KeptBook, update: DepthUpdate, receive_time_ns: int, now_s: float) -> None:
-        """An update that had to wait for a snapshot, or for what came before it."""
-        crowded = kept.book.apply(update, receive_time_ns)
-        kept.updates += 1
-        for follower in kept.followers:
-            follower.add(update)
-        if kept.updates >= self._settings.snapshot_every:
-            self._emit_row(kept, now_s)
-        elif crowded:
-            self._settled(kept, now_s)
-        if kept.touch is not None:
-            self._apply_to_touch(kept, kept.touch, update, now_s)
 
     def _on_snapshot(self, message: SnapshotArrived, now_s: float) -> None:
         kept = self._kept.get(message.snapshot.symbol)
@@ -442,7 +429,6 @@ class BookKeeper(Worker):
 
     def _on_renewed(self, kept: KeptBook, renewal: Renewal, purpose: Purpose) -> None:
         kept.sync.renew()
-        # other comparisons under way have the book that is replaced as their base: it is as right as it was
         kept.book, kept.last_row_id = renewal.book, None
         if kept.touch is not None:
             kept.touch.load(kept.book.as_snapshot(self._venue.name, kept.symbol))

@@ -77,6 +77,26 @@ class _Task:
     asked: bool = False
 
 
+class _Allowance:
+    """Weight that gathers with time, up to ``most``."""
+
+    def __init__(self, per_s: float, most: float) -> None:
+        self._per_s, self._most = per_s, most
+        self._weight, self._since_s = 0.0, math.inf  # nothing gathers before somebody first looks
+
+    def gather(self, now_s: float) -> None:
+        """Time passed."""
+        gathered = self._weight + max(0.0, now_s - self._since_s) * self._per_s
+        self._weight, self._since_s = min(gathered, self._most), now_s
+
+    def spend(self, weight: float) -> bool:
+        """Take ``weight``; False when not so much has gathered."""
+        if weight > self._weight:
+            return False
+        self._weight -= weight
+        return True
+
+
 class Upkeep:
     """Plans audits and renewals and carries them out. Lives in the keeper's thread; nothing here waits.
 
@@ -105,8 +125,9 @@ class Upkeep:
         self._next_renewal_s: dict[str, float] = {}
         self._phase = 0.0
         self._stretched = 0  # the number of books at which it was told that their audits take longer
-        self._deep_weight, self._deep_since_s = 0.0, math.inf
-        self._deepen_weight, self._deepen_since_s = 0.0, math.inf
+        most = 2 * budget.weight_of(budget.wanted)
+        self._for_deep_audits = _Allowance(budget.deep_audit_weight_s(), most)
+        self._for_deepening = _Allowance(budget.deepen_weight_s(), most)
         self._head_start_s = 0.0
         self.audits_passed = self.audits_failed = self.audits_inconclusive = self.renewals = 0
 
@@ -141,7 +162,7 @@ class Upkeep:
         task = self._tasks.get(token)
         if task is None:
             return False
-        task.follower.snapshot, task.follower.answered_s = snapshot, now_s
+        task.follower.snapshot = snapshot
         task.give_up_s = now_s + _CATCH_UP_WITHIN_S
         self._look_at(task, now_s)
         return True
@@ -182,9 +203,7 @@ class Upkeep:
 
     def deepen(self, now_s: float) -> None:
         """Make one of the shallow books deeper, as weight for it has gathered. Call it when all books are in step."""
-        most = 2 * self._budget.weight_of(self._budget.wanted)
-        gathered = self._deepen_weight + max(0.0, now_s - self._deepen_since_s) * self._budget.deepen_weight_s()
-        self._deepen_weight, self._deepen_since_s = min(gathered, float(most)), now_s
+        self._for_deepening.gather(now_s)
         if sum(task.purpose is Purpose.DEEPEN for task in self._tasks.values()) >= _DEEPENINGS_AT_A_TIME:
             return
         for kept in self._kept.values():
@@ -199,8 +218,7 @@ class Upkeep:
                     kept.limit = self._budget.wanted  # nothing was cut off: it is as deep as it gets
                     continue
                 limit = self._budget.deeper(kept.limit)
-                if self._budget.weight_of(limit) <= self._deepen_weight:
-                    self._deepen_weight -= self._budget.weight_of(limit)
+                if self._for_deepening.spend(self._budget.weight_of(limit)):
                     self._begin(kept, Purpose.DEEPEN, limit, now_s)
                 return
 
@@ -246,13 +264,11 @@ class Upkeep:
         self._tell_when_stretched()
         usual = self._budget.for_audits(len(self._kept), self.interval_s)
         deep = self._budget.weight_of(self._budget.wanted)
-        self._deep_weight += max(0.0, now_s - self._deep_since_s) * self._budget.deep_audit_weight_s()
-        self._deep_weight = min(self._deep_weight, float(2 * deep))
-        self._deep_since_s = now_s
+        self._for_deep_audits.gather(now_s)
         # so many full audits there is weight for in an interval: those come first whose last one is the longest ago
         turns = max(1, int(self.interval_s * self._budget.deep_audit_weight_s() / deep))
-        if usual < self._budget.wanted and self._deep_weight >= deep and symbol in islice(self._by_depth, turns):
-            self._deep_weight -= deep
+        its_turn = usual < self._budget.wanted and symbol in islice(self._by_depth, turns)
+        if its_turn and self._for_deep_audits.spend(deep):
             self._by_depth.move_to_end(symbol)
             return self._budget.wanted
         return usual

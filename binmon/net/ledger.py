@@ -24,6 +24,8 @@ log = structlog.get_logger("binmon.net")
 
 REQUEST_WEIGHT = "REQUEST_WEIGHT"
 RAW_REQUESTS = "RAW_REQUESTS"
+DEFAULT_LIMITED_S = 60.0  # 429 without Retry-After: the longest a one-minute window can last
+DEFAULT_BANNED_S = 120.0  # 418 without Retry-After: the shortest ban, Binance Spot, limits
 CONNECTS, CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
 OUTGOING_MESSAGES, OUTGOING_WINDOW_S = 4, 1.0  # Binance Spot cuts a socket at more than 5 a second
 # of RAW_REQUESTS: what is kept back pays for the few requests that the venue counts on the other side of a turn

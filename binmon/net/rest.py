@@ -15,15 +15,13 @@ import urllib3
 
 from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
-from binmon.net.ledger import REQUEST_WEIGHT, RateLedger
+from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, REQUEST_WEIGHT, RateLedger
 from binmon.net.patience import Patience, PatientAdapter
 
 T = TypeVar("T")
 
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 ORDER_COUNT_HEADER = "x-mbx-order-count-"  # then the interval: 10S, 1D
-DEFAULT_LIMITED_S = 60.0  # 429 without Retry-After: the longest a one-minute window can last
-DEFAULT_BANNED_S = 120.0  # 418 without Retry-After: the shortest ban, Binance Spot, limits
 FIREWALL_S = 120.0  # 403: the firewall names no time; Binance Spot advises minutes
 TOO_MANY_ORDERS = -1015
 _TEXT_KEPT = 200  # characters of an error body that is not JSON

@@ -127,11 +127,10 @@ class _Proof:
     since_s: float
     first_seen_s: float | None = None
     shown: set[str] = field(default_factory=set)
-    owed: dict[str, float] = field(default_factory=dict)  # stream -> when the predecessor showed it
-    reached: dict[str, int] = field(default_factory=dict)  # stream -> last id from the predecessor since then
-    behind: dict[str, int] = field(
-        default_factory=dict
-    )  # stream -> first id from the successor that it has not reached
+    owed: set[str] = field(default_factory=set)  # streams that the predecessor has shown, and the successor has not
+    reached: dict[str, int] = field(default_factory=dict)  # stream -> last id from the predecessor until it is shown
+    # stream -> first id from the successor, where the predecessor has not come to it
+    behind: dict[str, int] = field(default_factory=dict)
 
     @property
     def began_s(self) -> float:
@@ -191,7 +190,6 @@ class FeedGroup:
     ) -> None:
         self.name, self.streams, self.window = name, tuple(streams), window
         self.redundancy = redundancy
-        self.rotations = 0
         self.effects: deque[Effect] = deque()
         self.feeds: dict[str, Feed] = {}
         self._life_s, self._margin_s = life_s, margin_s
@@ -235,7 +233,7 @@ class FeedGroup:
             if stream not in feed.proof.shown and feed.proof.reached.get(stream, -1) < last_update_id:
                 feed.proof.behind[stream] = last_update_id
             feed.proof.shown.add(stream)
-            feed.proof.owed.pop(stream, None)
+            feed.proof.owed.discard(stream)
             return
         for other in self.feeds.values():
             proof = other.proof
@@ -244,7 +242,7 @@ class FeedGroup:
             if stream not in proof.shown:
                 proof.reached[stream] = last_update_id
                 if now_s - proof.since_s >= SETTLE_S:
-                    proof.owed.setdefault(stream, now_s)
+                    proof.owed.add(stream)
             elif last_update_id >= proof.behind.get(stream, last_update_id):
                 proof.behind.pop(stream, None)
 
@@ -352,7 +350,6 @@ class FeedGroup:
         successor.move_to(FeedState.LIVE)
         successor.replaces = None
         if until_s > proof.began_s:
-            self.rotations += 1
             overlap_ms = (until_s - proof.began_s) * 1000
             self.effects.append(
                 FeedRotated(self.name, old.name, successor.name, successor.streams, successor.reason, overlap_ms)

@@ -20,7 +20,7 @@ from binmon.core.worker import Worker
 from binmon.errors import Banned, BinmonError, ProtocolViolation, RateLimited, StreamClosed, VenueUnreachable
 from binmon.messages import FrameChunk, StreamDown, StreamUp
 from binmon.net.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameCutter, close_code_and_reason
-from binmon.net.ledger import RateLedger, SlidingBudget
+from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, RateLedger
 
 log = structlog.get_logger("binmon.net")
 
@@ -28,10 +28,7 @@ READ_SIZE = 32 * 1024
 POLL_S = 0.25  # the longest that a stop or a request goes unnoticed
 SEND_TIMEOUT_S = 5.0
 CLOSE_WAIT_S = 1.0  # for the answer to our close frame
-OUTGOING_MESSAGES = 4  # a second; Binance Spot cuts the connection at more than 5
 OVERFLOW_REPORT_S = 5.0
-DEFAULT_LIMITED_S = 60.0  # a 429 to the handshake that does not say how long
-DEFAULT_BANNED_S = 120.0
 NORMAL_CLOSURE = 1000
 NO_CODE = 1005
 
@@ -65,20 +62,18 @@ class StreamConnection(Worker):
         url: str,
         streams: tuple[str, ...],
         out: Outlet,
-        connect_budget: SlidingBudget,
+        ledger: RateLedger,
         opening_messages: tuple[bytes, ...] = (),
         silence_s: float = 60.0,
         connect_timeout_s: float = 10.0,
         put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
-        outgoing: SlidingBudget | None = None,
-        ledger: RateLedger | None = None,
     ) -> None:
         """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake.
 
-        ``silence_s`` without a single byte, pings included, ends the connection. ``connect_budget`` is shared by
-        all connections of the process; ``outgoing`` is for the messages of this one, pongs included; ``ledger``
-        is told of bans, which are for the whole address, and asked for them. Raises ValueError
+        ``silence_s`` without a single byte, pings included, ends the connection. ``ledger``, which all
+        connections to the venue share, has the budgets of connection attempts and of messages to this socket, pongs
+        included, and knows of bans. Raises ValueError
         for a URL that is not one of a WebSocket.
         """
         super().__init__(name)
@@ -88,10 +83,9 @@ class StreamConnection(Worker):
         self.venue, self.url, self.streams = venue, url, streams
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
         self._encrypted = parts.scheme == "wss"
-        self._out, self._connect_budget, self._opening_messages = out, connect_budget, opening_messages
+        self._out, self._opening_messages = out, opening_messages
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
-        self._ledger = ledger
-        self._outgoing = outgoing or SlidingBudget(OUTGOING_MESSAGES, 1.0)
+        self._ledger, self._outgoing = ledger, ledger.outgoing(name)
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
         self._reconnect_reason: str | None = None  # written by any thread, one reference at a time
         self._farewell = "stopped"
@@ -117,11 +111,11 @@ class StreamConnection(Worker):
     def _wait_for_budget(self, stop: threading.Event) -> bool:
         """Spend one connection attempt; False when ``stop`` was set before there was one to spend."""
         ledger = self._ledger
-        while ledger is not None and (banned_s := ledger.ban_until_ms / 1000 - ledger.clock()) > 0:
+        while (banned_s := ledger.ban_until_ms / 1000 - ledger.clock()) > 0:
             self.beat()
             if stop.wait(min(banned_s, 1.0)):
                 return False
-        while (delay_s := self._connect_budget.take(time.monotonic())) > 0:
+        while (delay_s := ledger.connects.take(time.monotonic())) > 0:
             self.beat()
             if stop.wait(min(delay_s, 1.0)):
                 return False
@@ -161,8 +155,7 @@ class StreamConnection(Worker):
             return RateLimited("CONNECTIONS", DEFAULT_LIMITED_S if wait_s is None else wait_s)
         if refusal.status_code == 418:
             banned_s = DEFAULT_BANNED_S if wait_s is None else wait_s
-            if self._ledger is not None:
-                self._ledger.banned(banned_s, self._ledger.clock())
+            self._ledger.banned(banned_s, self._ledger.clock())
             return Banned(banned_s)
         return VenueUnreachable(self.url, f"the handshake was refused with HTTP {refusal.status_code}")
 

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import gzip
-import os
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
 from binmon.messages import Evidence
-from binmon.recorder.layout import EVIDENCE, component, temporary_path
+from binmon.recorder.files import write_whole
+from binmon.recorder.layout import EVIDENCE, component
+from binmon.recorder.segment import stamp
 
 log = structlog.get_logger("binmon.recorder")
 
@@ -78,18 +79,13 @@ class EvidenceStore:
 
     def _write(self, evidence: Evidence) -> None:
         path = evidence_path(self._directory, evidence)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_path(path)
-        try:
-            with temporary.open("wb") as file:
-                # no time in the header: the same evidence gives the same bytes
-                file.write(gzip.compress(evidence.document, _LEVEL, mtime=0))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        # no time in the header: the same evidence gives the same bytes
+        packed = gzip.compress(evidence.document, _LEVEL, mtime=0)
+
+        def write(file: BinaryIO) -> None:
+            file.write(packed)
+
+        write_whole(path, write)
         self._remove_oldest(path.parent)
 
     def _remove_oldest(self, directory: Path) -> None:
@@ -105,8 +101,7 @@ class EvidenceStore:
 
 def evidence_path(directory: Path, evidence: Evidence) -> Path:
     """Where a piece of evidence lies below ``directory``."""
-    moment = datetime.fromtimestamp(evidence.time_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%S")
-    name = f"{moment}.{evidence.time_ns % 10**9:09d}Z-{evidence.update_id}{ENDING}"
+    name = f"{stamp(evidence.time_ns)}-{evidence.update_id}{ENDING}"
     place = directory / EVIDENCE / f"venue={component(evidence.venue)}" / f"symbol={component(evidence.symbol)}"
     return place / name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -79,13 +79,22 @@ class BookFilePart:
 
 def write_events(path: Path, file_format: str, events: Sequence[BookEvent], metadata: dict[str, str]) -> int:
     """One file of book events; its size in bytes. Raises OSError."""
-    file = _open(path)
-    try:
+
+    def write(file: BinaryIO) -> None:
         if file_format == "parquet":
             with pq.ParquetWriter(file, EVENT_SCHEMA.with_metadata(metadata), **EVENT_OPTIONS) as writer:
                 writer.write_table(event_table(events))
         else:
             file.writelines(_event_line(event) for event in events)
+
+    return write_whole(path, write)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> int:
+    """A file that ``write`` fills: hidden until it is complete and on disk; its size in bytes. Raises OSError."""
+    file = _open(path)
+    try:
+        write(file)
         return _complete(file, path)
     except BaseException:
         _discard(file, path)

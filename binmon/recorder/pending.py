@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from binmon.messages import BookEvent, BookEventKind, BookSnapshot
 from binmon.recorder.frames import FrameHead, FrameKind
+from binmon.recorder.layout import DAY_NS
 from binmon.recorder.rows import BookChain
 
 NO_ROOM = "they found no room in the queue"
 EXPLAINING = frozenset({BookEventKind.RESYNC, BookEventKind.GAP, BookEventKind.DISCONNECT, BookEventKind.STALL})
 """The kinds of events that say why an epoch ended; audits and rotations end none."""
-_DAY_NS = 86_400 * 10**9
 
 
 @dataclass(slots=True)
@@ -113,9 +113,9 @@ class SymbolRows:
         self.last = self.seen
         self.kept_id = snapshot.update_id
         self.since_keyframe = self.since_keyframe + 1 if delta else 1
-        date = snapshot.receive_time_ns // _DAY_NS
+        date = snapshot.receive_time_ns // DAY_NS
         # a frame never spans two dates: the finisher can then tell its files from the heads alone
-        if not self.pending or self.pending[-1].head.first_ns // _DAY_NS != date:
+        if not self.pending or self.pending[-1].head.first_ns // DAY_NS != date:
             self.pending.append(PendingRows(FrameHead(FrameKind.BOOKS)))
         self.pending[-1].add(snapshot, row, keyframe=not delta)
 

@@ -68,9 +68,8 @@ class SegmentWriter:
         self.broken = False
         self._directory = directory
         self._compressor = zstandard.ZstdCompressor(level=level)
-        stamp = datetime.fromtimestamp(created_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%S")
-        # nanoseconds and a counter: two segments of one second, or of two processes, never share a name
-        name = f"{stamp}.{created_ns % 10**9:09d}Z-{_RUN}-{next(_counter)}{SEGMENT_ENDING}"
+        # the run and a counter beside it: two segments of one moment, or of two processes, never share a name
+        name = f"{stamp(created_ns)}-{_RUN}-{next(_counter)}{SEGMENT_ENDING}"
         self.path = directory / SEGMENTS / name
         header = self.header(facts)
         self._file: BinaryIO = _create_locked(self.path, [header])
@@ -147,6 +146,11 @@ def segment_paths(directory: Path) -> list[Path]:
         return sorted(path for path in (directory / SEGMENTS).iterdir() if path.name.endswith(SEGMENT_ENDING))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def stamp(time_ns: int) -> str:
+    """A moment as the names of files begin with it: UTC, of fixed width, so that names sort by time."""
+    return f"{datetime.fromtimestamp(time_ns // 10**9, UTC):%Y%m%dT%H%M%S}.{time_ns % 10**9:09d}Z"
 
 
 def segment_stem(path: Path) -> str:

@@ -106,10 +106,7 @@ class Recorder(Worker):
             self.evidence.add(message)
 
     def _accept_row(self, message: BookSnapshot) -> None:
-        key = (message.venue, message.symbol)
-        stream = self._streams.get(key)
-        if stream is None:
-            stream = self._streams[key] = SymbolRows(*key)
+        stream = self._stream_of(message)
         stream.look_for_unseen(message)
         delta = (
             stream.last is not None
@@ -129,7 +126,7 @@ class Recorder(Worker):
         if stream.loss is not None:
             self._events.append(stream.gap(message))
         stream.add(message, row, delta=delta)
-        self._waiting[key] = stream
+        self._waiting[message.venue, message.symbol] = stream
         self._pending_bytes += size
 
     def _accept_event(self, event: BookEvent) -> None:
@@ -254,8 +251,8 @@ class Recorder(Worker):
         self.evidence.report()
         self._report_drops()
 
-    def _stream_of(self, event: BookEvent) -> SymbolRows:
-        key = (event.venue, event.symbol)
+    def _stream_of(self, message: BookSnapshot | BookEvent) -> SymbolRows:
+        key = (message.venue, message.symbol)
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = SymbolRows(*key)

@@ -31,8 +31,6 @@ class Sockets:
             streams=plan.streams,
             opening_messages=plan.opening_messages,
             out=self._inbox,
-            connect_budget=self._ledger.connects,
-            outgoing=self._ledger.outgoing(feed),
             ledger=self._ledger,
         )
         self._workers[feed] = worker
