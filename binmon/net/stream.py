@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from binmon.errors import Banned, BinmonError, ProtocolViolation, RateLimited, S
 from binmon.messages import FrameChunk, StreamDown, StreamUp
 from binmon.net.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameCutter, close_code_and_reason
 from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, RateLedger
+from binmon.net.posts import Post, PostBox
 
 log = structlog.get_logger("binmon.net")
 
@@ -63,14 +65,17 @@ class StreamConnection(Worker):
         streams: tuple[str, ...],
         out: Outlet,
         ledger: RateLedger,
-        opening_messages: tuple[bytes, ...] = (),
+        opening_messages: tuple[bytes, ...] | Callable[[], tuple[bytes, ...]] = (),
+        takes_posts: bool = False,
         silence_s: float = 60.0,
         connect_timeout_s: float = 10.0,
         put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake.
+        """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake, and
+        made anew for every connection where they are a function (they bear a time and a signature).
 
+        With ``takes_posts`` other threads may ``post`` messages: a little more work for every read, so not for streams.
         ``silence_s`` without a single byte, pings included, ends the connection. ``ledger``, which all
         connections to the venue share, has the budgets of connection attempts and of messages to this socket, pongs
         included, and knows of bans. Raises ValueError
@@ -87,6 +92,7 @@ class StreamConnection(Worker):
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
         self._ledger, self._outgoing = ledger, ledger.outgoing(name)
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
+        self._posts = PostBox() if takes_posts else None
         self._reconnect_reason: str | None = None  # written by any thread, one reference at a time
         self._farewell = "stopped"
         self.binary_frames = 0  # dropped: nothing of ours is subscribed in binary
@@ -100,6 +106,11 @@ class StreamConnection(Worker):
     def say_why(self, reason: str) -> None:
         """What a stop that comes now is called in the log and in the StreamDown, such as ``rotated``."""
         self._farewell = reason
+
+    def post(self, post: Post) -> bool:
+        """Have a text sent at once, from any thread; False when there is no connection that takes one, and then
+        nobody is called."""
+        return self._posts is not None and self._posts.post(post)
 
     def run(self, stop: threading.Event) -> None:
         """Connect and deliver until ``stop`` is set or the connection is over. See the class for what it raises."""
@@ -180,6 +191,8 @@ class _Connected:
         reason: str | None = None
         try:
             self._socket.settimeout(POLL_S)
+            if worker._posts is not None:
+                worker._posts.open()
             if self._send_opening():
                 announced = True  # before the attempt: a StreamUp that found no room may be followed by a StreamDown
                 worker._out.put(
@@ -200,6 +213,8 @@ class _Connected:
             raise
         finally:
             _close(self._socket)
+            if worker._posts is not None:
+                worker._posts.close(reason or worker._farewell)
             self._report_overflow()
             if announced:
                 asked, reason = reason is None, reason or worker._farewell
@@ -217,7 +232,7 @@ class _Connected:
     def _receive(self) -> None:
         """Read until a stop (returns) or the end (raises)."""
         worker, stop, silence_s = self._worker, self._stop, self._worker._silence_s
-        receive, feed, name = self._socket.recv, self._cutter.feed, worker.name
+        receive, feed, name, posts = self._socket.recv, self._cutter.feed, worker.name, worker._posts
         heard_mono_s = time.monotonic()
         while not stop.is_set():
             if worker._reconnect_reason is not None:
@@ -225,6 +240,8 @@ class _Connected:
                 raise StreamClosed(name, worker._reconnect_reason)
             worker.beat()
             try:
+                if posts is not None:
+                    posts.wait(self._socket, POLL_S, self._send_text)
                 data = receive(READ_SIZE)
             except (TimeoutError, ssl.SSLWantReadError):
                 silent_s = time.monotonic() - heard_mono_s
@@ -293,7 +310,8 @@ class _Connected:
 
     def _send_opening(self) -> bool:
         """Send what asks for streams, within the venue's limit; False when stopped meanwhile."""
-        for message in self._worker._opening_messages:
+        messages = self._worker._opening_messages
+        for message in messages() if callable(messages) else messages:
             while (delay_s := self._outgoing.take(time.monotonic())) > 0:
                 self._worker.beat()
                 if self._stop.wait(delay_s):
@@ -306,6 +324,9 @@ class _Connected:
         if self._ping is not None and self._outgoing.take(time.monotonic()) == 0.0:
             self._send(PONG, self._ping)
             self._ping = None
+
+    def _send_text(self, payload: bytes) -> None:
+        self._send(TEXT, payload)
 
     def _send(self, opcode: int, payload: bytes) -> None:
         """One masked frame; raises StreamClosed. Half a frame sent is the end of a connection, hence the patience."""

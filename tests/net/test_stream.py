@@ -25,6 +25,7 @@ from binmon.errors import (
 )
 from binmon.messages import FrameChunk, StreamDown, StreamUp
 from binmon.net.ledger import RateLedger, SlidingBudget
+from binmon.net.posts import Post
 from binmon.net.stream import StreamConnection
 
 STREAMS = ("btcusdt@depth@100ms", "ethusdt@depth@100ms")
@@ -574,3 +575,71 @@ def test_a_stream_up_that_finds_no_room_is_an_error(venue):
     out.offer(StreamDown("binance", "other", (), ""))
     running = Running(venue.url, out=out, put_timeout_s=0.1)
     assert isinstance(running.end(), ChannelFull)
+
+
+# Posts ------------------------------------------------------------------------------------------------------------
+
+
+class Letter:
+    """A post that remembers what became of it."""
+
+    def __init__(self, text):
+        self.fate = []
+        self.post = Post(text, lambda ns, mono_ns: self.fate.append(mono_ns), self.fate.append)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_posts_leave_at_once_and_answers_come_back(venue, encrypted):
+    def echo(peer):
+        while (message := peer.receive()) is not None and message[0] is Opcode.TEXT:
+            peer.texts(b"echo " + message[1])
+
+    venue.script = echo
+    options = {}
+    if encrypted:
+        certificate = pathlib.Path(__file__).parent / "tls" / "localhost.pem"
+        venue.encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        venue.encryption.load_cert_chain(certificate)
+        options["ssl_context"] = ssl.create_default_context(cafile=certificate)
+    url = venue.url.replace("ws://127.0.0.1", "wss://localhost") if encrypted else venue.url
+    running = Running(url, takes_posts=True, **options)
+    running.up()
+    trips = []
+    for number in range(20):
+        letter = Letter(b"%d" % number)
+        before = time.monotonic_ns()
+        assert running.worker.post(letter.post)
+        assert running.frames(1) == [b"echo %d" % number]
+        (departed_ns,) = letter.fate
+        assert before <= departed_ns
+        trips.append(time.monotonic_ns() - before)
+    # not the 0.25 s after which a reader looks up by itself: posts wake it
+    assert sorted(trips)[10] < 0.1e9
+    running.stop.set()
+    assert running.end() is None
+    assert not running.worker.post(Letter(b"late").post)
+
+
+def test_opening_messages_are_made_for_every_connection(venue):
+    asked, received = iter(range(10)), []
+
+    def script(peer):
+        received.append(peer.receive()[1])
+        peer.reset()
+
+    venue.script = script
+    worker = None
+    for _ in range(2):
+        running = Running(venue.url, opening_messages=lambda: (b"%d" % next(asked),))
+        worker = running.worker
+        assert isinstance(running.end(), StreamClosed)
+    assert worker is not None and received == [b"0", b"1"]
+
+
+def test_a_connection_without_posts_takes_none(venue):
+    running = Running(venue.url)
+    running.up()
+    letter = Letter(b"x")
+    assert not running.worker.post(letter.post) and letter.fate == []
+    running.stop.set()
+    running.end()
