@@ -7,6 +7,17 @@
     fetchers ─────────snapshots──▶ │ keeper │ ──tops──────────▶ publisher ─▶ log
               ◀──────wanted─────── │        │
     listings ─symbols that changed▶└────────┘
+
+    order probe ──planned, sent, outcome────▶ ┌─────────┐ ──signals──▶ alert dispatcher ──▶ one delivery a target
+         │ ▲                                  │ latency │
+         │ └──── is it subscribed? ──┐        │ monitor │ ──▶ ledger (SQLite), log
+         ▼                           │        │         │
+    order desk ─▶ venue              │        │         │ ──questions──▶ order asker ─▶ venue
+                                     │        │         │ ◀───────answers────────┘
+    user sockets ──frames──▶ user stream ────▶└─────────┘
+                             reports, subscribed, broken
+
+Each part is built by a module of `binmon.wiring`.
 """
 
 from __future__ import annotations
@@ -18,109 +29,46 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 
 import binmon
-from binmon.books.feeds import FeedOutlets
-from binmon.books.fetcher import SnapshotFetcher
-from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
-from binmon.books.listings import ListingFollower
 from binmon.config.loading import LoadedConfig
 from binmon.config.places import why_unwritable
-from binmon.config.schema import BinanceConfig, Config
+from binmon.config.schema import Config
 from binmon.core.backoff import Backoff, BackoffPolicy
-from binmon.core.channel import Channel, Overflow
 from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
 from binmon.errors import ConfigError, RetryError
-from binmon.messages import (
-    BookEvent,
-    BookSnapshot,
-    Evidence,
-    Instrument,
-    RotateFeeds,
-    SnapshotWanted,
-    TopOfBook,
-)
-from binmon.net.ledger import RateLedger
-from binmon.net.rest import RestSession
-from binmon.net.rotation import RotationWindow
-from binmon.publish.publisher import TopPublisher
-from binmon.recorder.finisher import SegmentFinisher
-from binmon.recorder.layout import last_epochs
-from binmon.recorder.segment import RecordingFacts
-from binmon.recorder.writer import Recorder
+from binmon.latency.measurement import Measurement
+from binmon.messages import Instrument, RotateFeeds
 from binmon.state import State
-from binmon.status import Status, StatusParts, VenueParts
+from binmon.status import Section, Status, StatusParts, VenueParts
 from binmon.status_server import StatusServer
-from binmon.telemetry.metrics import MetricsRegistry
-from binmon.venues.base import Venue
-from binmon.venues.binance.endpoints import URLS, BinanceUrls
-from binmon.venues.binance.market import BinanceMarket
-from binmon.venues.sockets import Sockets
-from binmon.venues.symbols import resolve
+from binmon.telemetry.metrics import MetricsRegistry, Source
+from binmon.wiring import figures
+from binmon.wiring.alerts import wire_alerts
+from binmon.wiring.binance import BinanceParts, wire_binance, wire_clock
+from binmon.wiring.books import wire_books
+from binmon.wiring.ground import Ground
+from binmon.wiring.latency import LatencyParts, plan_latency, wire_latency
 
 log = structlog.get_logger("binmon.daemon")
 
 STOP_WITHIN_S = 4.5  # the contract says five
 _TICK_S = 0.2
-_INBOX_CHUNKS = 8_192
-# Rows that may wait: a full-depth one is 160 KiB, so a few books get 80 MiB; most of a market's books are small, and
-# four rows of each are four seconds of a disk that does not answer.
-_ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
+_CLOCK_SAMPLES = 3  # before anything starts: the best of some round trips
 # Garbage is counted by references; cycles are rare here. Looking for them through a market of books stops all threads
 # for 100 ms, so that is done seldom, and what has come to stay is left out.
 _COLLECT = (50_000, 20, 100)
 _SETTLED_AFTER_S = (30.0, 300.0)
-_INITIAL_FETCHERS = 3  # snapshots of a whole market: the way to the venue and back is most of the time
 
 # Sections of the contract that this version reads but does not run yet.
-_NOT_YET = (
-    "latency",
-    "watch",
-    "execution",
-    "alerts",
-    "dashboard",
-    "reload",
-)
-
-# The embedded sandbox invents any symbol it is asked for; a typing error must still be found out.
-_WELL_KNOWN = frozenset(
-    [
-        "BTC",
-        "ETH",
-        "BNB",
-        "SOL",
-        "XRP",
-        "ADA",
-        "DOGE",
-        "TRX",
-        "AVAX",
-        "DOT",
-        "LINK",
-        "LTC",
-        "BCH",
-        "XLM",
-        "ATOM",
-        "NEAR",
-        "UNI",
-        "APT",
-        "ARB",
-        "OP",
-        "SUI",
-        "FIL",
-        "ETC",
-        "ICP",
-        "AAVE",
-    ]
-)
-_WELL_KNOWN_QUOTES = ("USDT", "USDC", "BTC", "ETH", "BNB", "EUR")
+_NOT_YET = ("watch", "dashboard", "reload")
 
 
 class ExitStatus(enum.IntEnum):
@@ -131,25 +79,37 @@ class ExitStatus(enum.IntEnum):
 
 
 class Daemon:
-    """One run. Raises ConfigError when the configuration asks for what cannot be."""
+    """One run. Raises ConfigError when the configuration asks for what cannot be.
 
-    def __init__(self, loaded: LoadedConfig) -> None:
+    ``probe_only`` leaves out everything but the delay monitor and its alerts: for somebody who just wants to look. Then
+    ``settled`` is told of every measurement, in the monitor's thread, and ``started`` of the monitor itself.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        *,
+        probe_only: bool = False,
+        settled: Callable[[Measurement], None] = lambda measurement: None,
+        started: Callable[[LatencyParts, BinanceParts], None] = lambda latency, binance: None,
+    ) -> None:
         self._loaded = loaded
+        self._probe_only, self._settled, self._started = probe_only, settled, started
         self._config: Config = loaded.config
         self._stop = threading.Event()
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._supervisor = Supervisor()
         self._sandbox: SandboxProcess | None = None
         self._state: State | None = None
-        self._inboxes: list[Channel[Any]] = []
-        self._ledgers: dict[str, RateLedger] = {}
+        self._ground: Ground | None = None
 
     def run(self) -> ExitStatus:
         """Run in the calling (main) thread until a signal or a fatal failure."""
         self._take_signals()
         try:
-            self._warn_of_unused_sections()
-            check_writable(Path(self._config.recorder.directory), "recorder.directory")
+            if not self._probe_only:
+                self._warn_of_unused_sections()
+                check_writable(Path(self._config.recorder.directory), "recorder.directory")
             self._state = State(Path(self._config.state.path))
             self._start()
             reason, status = self._watch()
@@ -168,133 +128,72 @@ class Daemon:
                 raise ConfigError(
                     f"'{selection.venue}': this version keeps the books of binance only", key="books.venue"
                 )
+        assert self._state is not None
+        ground = self._ground = Ground(self._loaded, self._supervisor, self._state, self._stop)
         try:
-            venue = self._binance(config.venues.binance, [selection.symbols for selection in selections])
+            wanted: list[Sequence[str] | str] = [selection.symbols for selection in selections]
+            if config.latency.enabled:
+                wanted.append([config.latency.symbol])
+            binance, self._sandbox = wire_binance(ground, self._start_sandbox, wanted)
         except SandboxFailed:
             if self._stop.is_set():
                 return
             raise
+        trading = plan_latency(ground, binance, wanted=self._probe_only)
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
-        asked = self._ask_venue(venue)
-        if asked is None:
+        instruments = self._ask_venue(binance)
+        if instruments is None:
             return
-        instruments, clock_offset_ms = asked
-        self._ledgers[venue.name].set_clock_offset(clock_offset_ms / 1000)
-        # a symbol that two selections name is kept once
-        symbols = list(dict.fromkeys(s for one in selections for s in resolve(one.symbols, instruments, venue.name)))
-        kept = {symbol: instruments[symbol] for symbol in symbols}
-        directory = Path(config.recorder.directory)
-        epochs = last_epochs(directory)
-
-        rows: Channel[BookSnapshot | BookEvent | Evidence] = Channel(
-            "recorder", min(_MOST_ROWS, max(_ROWS, _ROWS_A_BOOK * len(kept))), Overflow.DROP_NEWEST
-        )
-        closed: Channel[Path] = Channel("finisher", 1_024, Overflow.DROP_NEWEST)
-        tops: Channel[TopOfBook] = Channel("publisher", 4_096, Overflow.DROP_OLDEST)
-        inbox: Channel[Any] = Channel("keeper", _INBOX_CHUNKS, Overflow.DROP_NEWEST)
-        self._inboxes.append(inbox)
-        # one request a symbol is all that can wait in each, plus what a venue lists later
-        room = 4 * len(instruments) + 64
-        initial: Channel[SnapshotWanted] = Channel("snapshots-initial", room, Overflow.DROP_NEWEST)
-        resync: Channel[SnapshotWanted] = Channel("snapshots-resync", room, Overflow.DROP_NEWEST)
-        upkeep: Channel[SnapshotWanted] = Channel("snapshots-upkeep", room, Overflow.DROP_NEWEST)
-        probes: Channel[SnapshotWanted] = Channel("stall-probes", room, Overflow.DROP_NEWEST)
-
-        recorder = Recorder(
-            directory,
-            rows,
-            closed,
-            flush_interval_s=config.recorder.flush_interval_s,
-            rotate_s=config.recorder.rotate_s,
-            facts=self._facts(venue, kept, clock_offset_ms),
-        )
-        sockets = Sockets(venue, self._supervisor, inbox, self._ledgers[venue.name])
-        keeper = BookKeeper(
-            f"{venue.name}-books",
-            venue,
-            {symbol: epochs.get((venue.name, symbol), 0) for symbol in symbols},
-            inbox,
-            KeeperOutlets(
-                initial,
-                resync,
-                upkeep,
-                probes,
-                rows,
-                tops,
-                FeedOutlets(sockets.open, sockets.close, sockets.reconnect),
-            ),
-            KeeperSettings(
-                config.books.snapshot_every,
-                config.books.depth,
-                config.books.record_depth,
-                config.publish.interval_ms,
-                venue.weight_per_minute,
-                config.books.redundancy,
-                config.books.audit_interval_s,
-                RotationWindow.parse(config.books.rotate_window),
-            ),
-        )
-        # Stages: producers end before the consumers they feed, so that what is under way still arrives.
-        add = self._supervisor.add
-        finisher = SegmentFinisher(
-            directory,
-            closed,
-            format=config.recorder.format,
-            keep_days=config.recorder.keep_days,
-            keep_gb=config.recorder.keep_gb,
-        )
-        add(finisher, stage=3)
-        add(recorder, stage=2)
-        add(TopPublisher("publisher", tops), stage=2)
-        add(keeper, stage=1)  # it opens its sockets by itself
-        for number in range(1, _INITIAL_FETCHERS + 1):
-            add(SnapshotFetcher(f"{venue.name}-snapshots-{number}", venue, initial, inbox), stage=0)
-        add(SnapshotFetcher(f"{venue.name}-resyncs", venue, resync, inbox), stage=0)
-        add(SnapshotFetcher(f"{venue.name}-upkeep", venue, upkeep, inbox), stage=0)
-        add(SnapshotFetcher(f"{venue.name}-probes", venue, probes, inbox), stage=0)
-        choices = [one.symbols for one in selections if isinstance(one.symbols, str)]
-        if choices:
-
-            def follow(listed: Mapping[str, Instrument]) -> None:
-                recorder.facts = self._facts(venue, listed, clock_offset_ms)
-
-            follower = ListingFollower(
-                f"{venue.name}-listings",
-                venue,
-                choices,
-                fixed=[s for one in selections if not isinstance(one.symbols, str) for s in one.symbols],
-                present=symbols,
-                epochs=epochs,
-                inbox=inbox,
-                changed=follow,
-                interval_s=config.watch.listings.interval_s,
+        alerts = wire_alerts(ground)
+        wire_clock(ground, binance)
+        if self._probe_only:
+            assert trading is not None  # it was wanted
+            self._started(wire_latency(ground, binance, trading, instruments, self._settled), binance)
+            return
+        books = wire_books(ground, binance.market, selections, instruments, binance.offset_ms)
+        latency = wire_latency(ground, binance, trading, instruments) if trading is not None else None
+        sections: dict[str, Callable[[], Section]] = {"clock": figures.clock_section(binance.clock)}
+        sources: dict[str, Source] = {
+            "clock": lambda: figures.clock_figures(binance.clock),
+            "alerts": lambda: figures.alert_figures(alerts.dispatcher, alerts.targets),
+        }
+        if latency is not None:
+            one = latency
+            sections["latency"] = figures.latency_section(one.monitor, one.probe, one.stream)
+            sources["latency"] = lambda: figures.latency_figures(
+                one.monitor, one.probe, one.gate, one.stream, binance.market.name
             )
-            add(follower, stage=0)
-
-        resync_weight = venue.snapshot_weight(config.books.depth)
-        self._serve_status(
-            StatusParts(
-                self._supervisor,
-                binmon.__version__,
-                self._loaded.config_hash,
-                (inbox, rows, closed, tops, initial, resync, upkeep, probes),
-                {
-                    venue.name: VenueParts(
-                        self._ledgers[venue.name], keeper, lambda: clock_offset_ms / 1000, resync_weight
-                    )
-                },
-                recorder,
-                finisher,
-            )
+        parts = StatusParts(
+            self._supervisor,
+            binmon.__version__,
+            self._loaded.config_hash,
+            ground.channels,
+            {
+                binance.market.name: VenueParts(
+                    binance.ledger,
+                    books.keeper,
+                    lambda: binance.offset_ms() / 1000,
+                    binance.market.snapshot_weight(config.books.depth),
+                )
+            },
+            books.recorder,
+            books.finisher,
+            sections,
         )
+        self._serve_status(parts, sources)
 
-    def _serve_status(self, parts: StatusParts) -> None:
+    def _start_sandbox(self, symbols: Sequence[str]) -> SandboxProcess:
+        return SandboxProcess(symbols, self._asked_to_stop)
+
+    def _serve_status(self, parts: StatusParts, sources: Mapping[str, Source]) -> None:
         """``/metrics`` and ``/healthz``."""
         section = self._config.metrics
         if not section.enabled:
             return
         status, registry = Status(parts), MetricsRegistry()
         registry.add("status", status.figures)
+        for name, source in sources.items():
+            registry.add(name, source)
         try:
             server = StatusServer(
                 "status-page",
@@ -311,52 +210,20 @@ class Daemon:
             return
         self._supervisor.add(server, stage=3)
 
-    def _facts(self, venue: Venue, instruments: Mapping[str, Instrument], clock_offset_ms: float) -> RecordingFacts:
-        return RecordingFacts(
-            instruments={(venue.name, symbol): instrument for symbol, instrument in instruments.items()},
-            version=binmon.__version__,
-            config_hash=self._loaded.config_hash,
-            clock_offset_ms=clock_offset_ms,
-        )
-
-    def _binance(self, section: BinanceConfig, wanted: Sequence[Sequence[str] | str]) -> Venue:
-        """The venue at the addresses of its environment, or of the overrides."""
-        overrides = section.endpoints
-        if section.environment == "sandbox":
-            if overrides.rest is None or overrides.stream is None:
-                self._sandbox = SandboxProcess(_known_symbols(wanted), self._asked_to_stop)
-                urls = self._sandbox.urls
-                log.info("sandbox.started", rest=urls.rest, stream=urls.stream, pid=self._sandbox.pid)
-                base = BinanceUrls(urls.rest, urls.stream, "")
-            else:
-                base = BinanceUrls("", "", "")
-        else:
-            base = URLS[section.environment]
-        assert self._state is not None
-        state = self._state
-        ledger = RateLedger(
-            "binance",
-            ban_until_ms=state.ban_until_ms("binance"),
-            on_ban=lambda until_ms: state.keep_ban("binance", until_ms),
-        )
-        self._ledgers["binance"] = ledger
-        rest = RestSession("binance", overrides.rest or base.rest, ledger)
-        return BinanceMarket(rest, ledger, overrides.stream or base.stream)
-
-    def _ask_venue(self, venue: Venue) -> tuple[Mapping[str, Instrument], float] | None:
-        """Instruments and clock offset in ms; None when stopped before the venue answered.
+    def _ask_venue(self, binance: BinanceParts) -> Mapping[str, Instrument] | None:
+        """Its instruments, with its clock measured; None when stopped before the venue answered.
 
         The asking is done in a thread, because a request may take longer than a stop should.
         """
-        answers: queue.SimpleQueue[tuple[Mapping[str, Instrument], float] | Exception] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Mapping[str, Instrument] | Exception] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
-                answers.put(self._asked_until_answered(venue))
+                answers.put(self._asked_until_answered(binance))
             except Exception as error:  # handed to the main thread, which raises it
                 answers.put(error)
 
-        threading.Thread(target=ask, name=f"{venue.name}-start", daemon=True).start()
+        threading.Thread(target=ask, name=f"{binance.market.name}-start", daemon=True).start()
         while not self._stop.is_set():
             self._wait(0.02)
             if not answers.empty():
@@ -366,17 +233,20 @@ class Daemon:
                 return answer
         return None
 
-    def _asked_until_answered(self, venue: Venue) -> tuple[Mapping[str, Instrument], float]:
+    def _asked_until_answered(self, binance: BinanceParts) -> Mapping[str, Instrument]:
         backoff = Backoff(BackoffPolicy(first_s=0.5, cap_s=30.0))
         while True:
             try:
-                instruments = venue.instruments(self._stop)
-                return instruments, round(venue.clock_offset_ms(self._stop), 3)
+                instruments = binance.market.instruments(self._stop)
+                for _ in range(_CLOCK_SAMPLES):
+                    binance.clock.add([binance.take_sample(self._stop)])
+                binance.ledger.set_clock_offset(binance.offset_ms() / 1000)
+                return instruments
             except RetryError as error:
                 delay_s = max(backoff.next_delay_s(), error.retry_after_s)
                 if self._stop.is_set():
                     raise
-                log.error("venue.unreachable", venue=venue.name, error=str(error), delay_s=round(delay_s, 3))
+                log.error("venue.unreachable", venue=binance.market.name, error=str(error), delay_s=round(delay_s, 3))
                 self._stop.wait(delay_s)
 
     def _warn_of_unused_sections(self) -> None:
@@ -413,7 +283,7 @@ class Daemon:
         if number == signal.SIGHUP:
             log.warning("config.unused", key="reload", reason="this version applies a changed file at a restart only")
         elif number == signal.SIGUSR1:
-            for inbox in self._inboxes:
+            for inbox in self._ground.rotatable if self._ground is not None else ():
                 if not inbox.offer(RotateFeeds("asked by the operator")):
                     self._signals.put(number)  # the keeper is behind: asked again with the next look
         elif number in (signal.SIGINT, signal.SIGTERM):
@@ -452,15 +322,3 @@ def check_writable(directory: Path, key: str) -> None:
     reason = why_unwritable(directory)
     if reason is not None:
         raise ConfigError(f"{directory}: expected a writable directory: {reason}", key=key)
-
-
-def _known_symbols(wanted: Sequence[Sequence[str] | str]) -> list[str]:
-    """The well-known ones among the symbols asked for; none when the choice is left to the venue."""
-    named = {symbol for choice in wanted if not isinstance(choice, str) for symbol in choice}
-    known = {
-        symbol
-        for symbol in named
-        for quote in _WELL_KNOWN_QUOTES
-        if symbol.endswith(quote) and symbol.removesuffix(quote) in _WELL_KNOWN
-    }
-    return sorted(known | {"BTCUSDT", "ETHUSDT"}) if named else []

@@ -11,6 +11,8 @@
     │   ├── Banned             418 (retry_after_s): send nothing at all until then
     │   ├── StreamClosed       a stream ended (reason)
     │   └── ProtocolViolation  the peer broke RFC 6455: the connection is worthless
+    ├── StatusUnknown          an order may have been executed or not: ask for it, never send it again (client id)
+    ├── OrderForbidden         our own safety limits refuse an order (limit, reason)
     ├── RequestRefused         4xx: the request is wrong and stays wrong (status, code, message)
     ├── PrecisionLost          a number has more digits than a double holds (symbol, text)
     └── ChannelFull            a message that must not be lost found no room in time (channel)
@@ -105,6 +107,28 @@ class ProtocolViolation(RetryError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class StatusUnknown(BinmonError):
+    """The venue gave no usable answer to an order: it may have been executed or not."""
+
+    def __init__(self, client_order_id: str, reason: str) -> None:
+        self.client_order_id, self.reason = client_order_id, reason
+        super().__init__(client_order_id, reason)
+
+    def __str__(self) -> str:
+        return f"order {self.client_order_id}: execution status unknown: {self.reason}"
+
+
+class OrderForbidden(BinmonError):
+    """Our own safety limits refuse an order; ``limit`` is the key of the configuration that does."""
+
+    def __init__(self, limit: str, reason: str) -> None:
+        self.limit, self.reason = limit, reason
+        super().__init__(limit, reason)
+
+    def __str__(self) -> str:
+        return f"{self.limit}: {self.reason}"
 
 
 class RequestRefused(BinmonError):

@@ -218,3 +218,220 @@ class TopOfBook:
     event_time_ms: int
     receive_time_ns: int
     age_ms: float
+
+
+class Severity(enum.StrEnum):
+    """How bad a condition is; the level of its line in the log."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSignal:
+    """One observation about a condition that people may want to hear of.
+
+    ``name`` is the condition, dotted as in the log (``latency.delayed``), ``subject`` what it is about (``binance
+    BTCUSDT``). ``firing`` says whether it holds now; False: it was looked at and does not hold. ``text`` is one line
+    for people, with figures. ``once``: an event that ends by itself (a new listing), with no recovery to tell.
+    """
+
+    name: str
+    subject: str
+    firing: bool
+    severity: Severity
+    text: str
+    at_ns: int
+    once: bool = False
+
+
+class OrderSide(enum.StrEnum):
+    """Which side of the trade an order takes."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+
+
+# Statuses after which an order does not change any more, in the words of Binance Spot.
+FINAL_STATUSES = frozenset(["FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"])
+
+
+@dataclass(frozen=True, slots=True)
+class TradingRules:
+    """What a venue asks of a market order for one symbol. All sizes are exact; zero means that there is no such rule.
+
+    ``quantity_step`` and the bounds of the quantity already join the rules for all orders and those for market orders.
+    ``status`` is the venue's word; only ``TRADING`` takes orders. ``market_orders`` is False where the venue takes none.
+    """
+
+    venue: str
+    symbol: str
+    base: str
+    quote: str
+    status: str
+    min_quantity: Decimal
+    max_quantity: Decimal
+    quantity_step: Decimal
+    min_notional: Decimal
+    max_notional: Decimal
+    market_orders: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A market order: either ``quantity`` in base currency or ``quote_amount`` in quote currency.
+
+    ``notional`` is what it is worth in quote currency, as far as is known before it trades: what the limits go by.
+    """
+
+    venue: str
+    symbol: str
+    side: OrderSide
+    client_order_id: str
+    notional: Decimal
+    quantity: Decimal | None = None
+    quote_amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSent:
+    """The request of an order leaves now."""
+
+    order: OrderRequest
+    sent_ns: int
+    sent_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAnswered:
+    """The venue has taken an order. Times ``*_us`` are the venue's clock, microseconds UTC."""
+
+    venue: str
+    symbol: str
+    client_order_id: str
+    order_id: int
+    status: str
+    executed_quantity: Decimal
+    executed_quote: Decimal
+    transact_time_us: int
+    answered_ns: int
+    answered_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefused:
+    """The venue, or our own limits, said no: the order has not been executed and never will be.
+
+    ``code`` is the venue's error code, None where it gave none.
+    """
+
+    venue: str
+    symbol: str
+    client_order_id: str
+    code: int | None
+    message: str
+    answered_ns: int
+    answered_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUncertain:
+    """No usable answer: the order may have been executed or not. Never a reason to send it again."""
+
+    venue: str
+    symbol: str
+    client_order_id: str
+    reason: str
+    at_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """What the venue says when asked for an order by its client id; ``found`` False: it knows no such order.
+
+    The other fields are empty then. ``update_time_us``: last change, the venue's clock.
+    """
+
+    venue: str
+    symbol: str
+    client_order_id: str
+    found: bool
+    order_id: int = 0
+    status: str = ""
+    executed_quantity: Decimal = Decimal(0)
+    executed_quote: Decimal = Decimal(0)
+    update_time_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """One change of one order, from the user-data stream. Times ``*_us`` are the venue's clock, microseconds UTC.
+
+    ``client_order_id`` is the order's own, also for a cancellation. ``event_time_us`` is when the venue produced the
+    event, ``transaction_time_us`` when its matching engine made the change. ``trade_id`` is None without a fill.
+    ``execution_id`` together with symbol and order tells a report from its duplicate.
+    """
+
+    venue: str
+    symbol: str
+    client_order_id: str
+    order_id: int
+    execution_id: int
+    execution_type: str
+    order_status: str
+    side: OrderSide
+    last_quantity: Decimal
+    last_price: Decimal
+    executed_quantity: Decimal
+    executed_quote: Decimal
+    commission: Decimal
+    commission_asset: str
+    trade_id: int | None
+    event_time_us: int
+    transaction_time_us: int
+    reason: str
+    connection: str
+    received_ns: int
+    received_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has of one asset."""
+
+    asset: str
+    free: Decimal
+    locked: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BalancesChanged:
+    """Balances after a change: those that may have changed, absolute. ``time_us`` is the venue's clock."""
+
+    venue: str
+    balances: tuple[Balance, ...]
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserStreamUp:
+    """The venue has confirmed the subscription to our account's events.
+
+    ``after_break``: events may have been missed before it; whoever has open orders should ask for them.
+    """
+
+    venue: str
+    connection: str
+    after_break: bool
+    at_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserStreamDown:
+    """No subscription is in force any more."""
+
+    venue: str
+    reason: str
+    at_mono_ns: int

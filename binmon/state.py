@@ -1,44 +1,104 @@
-"""What must outlive a restart, in SQLite. So far: until when a venue has banned us."""
+"""What must outlive a restart, in SQLite: until when a venue has banned us, and the tables of other modules.
+
+A module that keeps something here declares its tables as steps (`State.upgrade`): each step leads from one version of
+its schema to the next, so that a database of an older binmon is brought up to date, and one of a newer is refused.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from binmon.errors import ConfigError
+from binmon.errors import ConfigError, RetryError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS bans (venue TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS schema_versions (module TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;
 """
+
+Value = str | int | float | bytes | None
+Row = tuple[Any, ...]
+
+
+class StateFailed(RetryError):
+    """The state database cannot be read or written now: the disk is full, for instance. Nothing was changed."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class State:
     """The state database. Any thread may call it; ``_lock`` serialises them on the one connection.
 
-    Raises ConfigError when the file cannot be opened or is no database of ours.
+    What a call has written is on disk when it returns, so that neither ``kill -9`` nor a power cut undoes it. Raises
+    ConfigError when the file cannot be opened or is no database of ours, and StateFailed for whatever fails later.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lock = threading.Lock()  # guards _connection
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: expected a writable SQLite file: {error}", key="state.path") from None
 
+    def execute(self, statement: str, values: Sequence[Value] | dict[str, Value] = ()) -> list[Row]:
+        """Run one statement, all of it or nothing, and give its rows. Raises StateFailed."""
+        with self._use() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def upgrade(self, module: str, steps: Sequence[str]) -> None:
+        """Bring the tables of ``module`` up to date: run the steps (SQL statements) that it has not seen, or none at all.
+
+        A step is never changed once it was shipped; what changes is one more step. Raises ConfigError when a newer
+        binmon has written this database, StateFailed.
+        """
+        with self._use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                row = connection.execute("SELECT version FROM schema_versions WHERE module = ?", (module,)).fetchone()
+                version = int(row[0]) if row else 0
+                if version > len(steps):
+                    problem = f"{self.path}: expected {module} of version {len(steps)} or older, and it is {version}"
+                    raise ConfigError(f"{problem}: a newer binmon has written it", key="state.path")
+                for step in steps[version:]:
+                    for statement in filter(str.strip, step.split(";")):
+                        connection.execute(statement)
+                connection.execute("INSERT OR REPLACE INTO schema_versions VALUES (?, ?)", (module, len(steps)))
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    connection.execute("ROLLBACK")
+                raise
+
     def ban_until_ms(self, venue: str) -> int:
         """UTC milliseconds until which nothing may be sent to ``venue``; 0 when there is no ban."""
-        with self._lock:
-            row = self._connection.execute("SELECT until_ms FROM bans WHERE venue = ?", (venue,)).fetchone()
-        return int(row[0]) if row else 0
+        rows = self.execute("SELECT until_ms FROM bans WHERE venue = ?", (venue,))
+        return int(rows[0][0]) if rows else 0
 
     def keep_ban(self, venue: str, until_ms: int) -> None:
         """Remember a ban, also over ``kill -9``."""
-        with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO bans VALUES (?, ?)", (venue, until_ms))
+        self.execute("INSERT OR REPLACE INTO bans VALUES (?, ?)", (venue, until_ms))
 
     def close(self) -> None:
+        """Nothing may be asked afterwards."""
         with self._lock:
             self._connection.close()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise StateFailed(self.path, str(error)) from error

@@ -26,6 +26,8 @@ _SYNCED = "synced"
 _NAMED = 10  # symbols that a problem names; all of them stand under "books"
 
 Health = tuple[bool, dict[str, Any]]
+Section = tuple[list[str], dict[str, Any]]
+"""What a part says of itself: its problems, and a JSON object."""
 
 
 class HasStatuses(Protocol):
@@ -119,6 +121,7 @@ class StatusParts:
     venues: Mapping[str, VenueParts] = field(default_factory=dict)
     recorder: RecorderStatistics | None = None
     finisher: FinisherStatistics | None = None
+    sections: Mapping[str, Callable[[], Section]] = field(default_factory=dict)
 
 
 class Status:
@@ -211,6 +214,10 @@ class Status:
         workers = self._parts.supervisor.statuses()
         problems = [*_worker_problems(workers), *self._recorder_problems(), *self._book_problems()]
         venues = {name: self._venue_document(one) for name, one in self._parts.venues.items()}
+        sections: dict[str, Any] = {}
+        for name, ask in self._parts.sections.items():
+            found, sections[name] = ask()
+            problems += found
         document: dict[str, Any] = {
             "ok": not problems,
             "problems": problems,
@@ -223,6 +230,7 @@ class Status:
             },
             "recorder": self._recorder_document(),
             "venues": venues,
+            **sections,
         }
         return not problems, document
 

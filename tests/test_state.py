@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from binmon.errors import ConfigError
 from binmon.net.ledger import RateLedger
-from binmon.state import State
+from binmon.state import State, StateFailed
 
 
 def test_a_ban_is_kept_over_a_restart(tmp_path: Path) -> None:
@@ -28,3 +29,65 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("this is not a database, but it is long enough to look at" * 100)
     with pytest.raises(ConfigError, match=r"state\.path.*writable SQLite"):
         State(path)
+
+
+STEPS = (
+    "CREATE TABLE things (name TEXT) STRICT; INSERT INTO things VALUES ('first')",
+    "ALTER TABLE things ADD COLUMN size INTEGER",
+)
+
+
+def test_tables_of_a_module_are_brought_up_to_date_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    state = State(path)
+    state.upgrade("things", STEPS[:1])
+    state.execute("INSERT INTO things VALUES (?)", ("second",))
+    state.close()
+    state = State(path)
+    for _ in range(2):
+        state.upgrade("things", STEPS)
+        assert state.execute("SELECT name, size FROM things ORDER BY name") == [("first", None), ("second", None)]
+    state.upgrade("others", ("CREATE TABLE others (name TEXT)",))
+    with pytest.raises(ConfigError, match=r"state\.path.*expected things of version 1 or older, and it is 2"):
+        state.upgrade("things", STEPS[:1])
+    state.close()
+
+
+def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    with pytest.raises(StateFailed, match="nothing"):
+        state.upgrade("things", ("CREATE TABLE things (name TEXT)", "INSERT INTO nothing VALUES (1)"))
+    state.upgrade("things", STEPS)
+    assert state.execute("SELECT count(*) FROM things") == [(1,)]
+    state.close()
+
+
+def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    state.upgrade("things", STEPS)
+    pages = state.execute("PRAGMA page_count")[0][0]
+    state.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateFailed, match="full"):
+        state.execute("INSERT INTO things VALUES (?, ?)", ("x" * 100_000, 1))
+    assert state.execute("SELECT count(*) FROM things") == [(1,)]
+    state.execute("PRAGMA max_page_count = 100000")
+    state.keep_ban("binance", 5)
+    assert state.ban_until_ms("binance") == 5
+    state.close()
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    state.upgrade("things", STEPS)
+
+    def write(number: int) -> None:
+        for size in range(50):
+            state.execute("INSERT INTO things VALUES (?, ?)", (f"{number}", size))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert state.execute("SELECT count(*) FROM things") == [(201,)]
+    state.close()

@@ -41,11 +41,15 @@ def run(args: Arguments) -> int:
         raise ConfigError(
             f"expected a file, but {config.state.path} is a directory", key="state.path", file=str(loaded.path)
         )
+    from binmon.alerts.targets import check as check_targets  # loads what the URLs need, and nothing without any
+
+    check_targets(config.alerts.notify)
     problems: list[str] = []
     if args.connect:
         from binmon.venues.checking import check_connection  # loads the network only when it is asked for
+        from binmon.wiring.checking import check_latency
 
-        problems = check_connection(config)
+        problems = [*check_connection(config), *check_latency(config)]
     _print(loaded, problems, args)
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "check": "validate the configuration and print what is in force",
     "sandbox": "the local exchange",
     "books": "look at the recordings",
+    "latency": "report on the timed orders",
 }
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from binmon.config.schema import CandleWatch, Config, TradeWatch, without_credentials
+from binmon.telemetry.events import VOCABULARY
 
 _SYMBOL = re.compile(r"[\w.\-]{1,50}")
 _ALL = re.compile(r"all(:[^\s:a-z]+)?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
+_SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S.*", re.DOTALL)
 _SHORTEST_PROBE_INTERVAL_S = 15
 
 Problem = tuple[str, str]
@@ -24,6 +27,7 @@ def problems(config: Config, present: Collection[str] = ()) -> Iterator[Problem]
     yield from _books(config, present)
     yield from _latency(config)
     yield from _watch(config)
+    yield from _alerts(config)
     yield from _addresses(config)
 
 
@@ -127,6 +131,23 @@ def _watch(config: Config) -> Iterator[Problem]:
             yield from _symbol(f"{key}.symbol", watch.symbol)
             if watch.above is None and watch.below is None:
                 yield key, "expected above, below or both, got neither"
+
+
+def _alerts(config: Config) -> Iterator[Problem]:
+    for index, url in enumerate(config.alerts.notify):
+        # whether a service takes the rest of it is checked where the services are known
+        if not _SERVICE_URL.fullmatch(url):
+            yield f"alerts.notify[{index}]", "expected a URL such as slack://… or https://…, got another (not shown)"
+    first: dict[str, int] = {}
+    for index, rule in enumerate(config.alerts.rules):
+        key = f"alerts.rules[{index}].alert"
+        if rule.alert not in VOCABULARY or rule.alert.startswith("alert."):
+            near = difflib.get_close_matches(rule.alert, VOCABULARY, n=1)
+            example = f"did you mean {near[0]}" if near else "expected a name of the log such as latency.delayed"
+            yield key, f"{example}, got {rule.alert!r}"
+        if rule.alert in first:
+            yield key, f"{rule.alert} is listed twice, the first time as alerts.rules[{first[rule.alert]}]"
+        first.setdefault(rule.alert, index)
 
 
 def _addresses(config: Config) -> Iterator[Problem]:

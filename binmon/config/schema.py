@@ -329,8 +329,26 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     max_orders_per_day: Annotated[int, key("Most orders in one UTC day", ge=0, reload="live", unit="orders")] = 200
 
 
+class AlertRule(Section, frozen=True, kw_only=True):
+    """How patient one alert is. Where both a count and a time are given, both must be met."""
+
+    alert: Annotated[Text, key("Which alert, by its name in the log: `latency.delayed`", reload="live")]
+    for_count: Annotated[int, key("Raised after so many bad signals in a row", ge=1, le=1000000, reload="live")] = 1
+    for_s: Annotated[
+        float, key("Raised when it has held for so long", ge=0, le=31536000, reload="live", unit="s")
+    ] = 0.0  # fmt: skip
+    clear_count: Annotated[int, key("Over after so many good signals in a row", ge=1, le=1000000, reload="live")] = 1
+    clear_s: Annotated[
+        float, key("Over when it has been good for so long", ge=0, le=31536000, reload="live", unit="s")
+    ] = 0.0  # fmt: skip
+    resend_every_s: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=31536000)] | None,
+        key("Sent again after this time; null: as `alerts.resend_every_s`", reload="live", unit="s"),
+    ] = None
+
+
 class AlertsConfig(Section, frozen=True, kw_only=True):
-    """Who is told."""
+    """Who is told, and how soon."""
 
     notify: Annotated[
         tuple[Text, ...], key("Service URLs: Slack, Telegram, e-mail, webhook …", reload="live", secret="whole")
@@ -338,6 +356,9 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
     resend_every_s: Annotated[
         float, key("An alert that goes on is sent again after this time", gt=0, le=31536000, reload="live", unit="s")
     ] = 3600.0
+    rules: Annotated[
+        tuple[AlertRule, ...], key("Alerts that need more or less patience than others: a list", reload="live")
+    ] = ()
 
 
 class DashboardConfig(Section, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from binmon.core.deadline import Deadline
 from binmon.errors import BinmonError
@@ -22,10 +22,13 @@ class SandboxFailed(BinmonError):
 
 @dataclass(frozen=True, slots=True)
 class SandboxUrls:
-    """Where the sandbox listens."""
+    """Where the sandbox listens, and a key to its own account. ``ws_api`` is empty where it serves none."""
 
     rest: str
     stream: str
+    ws_api: str = ""
+    api_key: str = field(default="", repr=False)
+    api_secret: str = field(default="", repr=False)
 
 
 class SandboxProcess:
@@ -57,7 +60,9 @@ class SandboxProcess:
         line = stdout.readline() if ready else b""
         try:
             said = json.loads(line)
-            return SandboxUrls(said["rest"], said["stream"])
+            return SandboxUrls(
+                said["rest"], said["stream"], said.get("ws_api") or "", said["api_key"], said["api_secret"]
+            )
         except (ValueError, KeyError, TypeError):
             self.stop(Deadline(1.0))
             raise SandboxFailed(f"the sandbox did not come up within {_READY_WITHIN_S:.0f} s: {line!r}") from None

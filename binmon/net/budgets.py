@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 
 # Binance Spot names intervals so in its headers: X-MBX-ORDER-COUNT-10S, X-MBX-USED-WEIGHT-1M
 _UNITS_S = {"S": 1, "M": 60, "H": 3_600, "D": 86_400}
@@ -91,6 +92,50 @@ class AlignedCount:
             self._count = 0
         # a clock that was set back keeps the count: the venue's window has not turned
         self._window = window
+
+
+class OrderCounts:
+    """Unfilled orders in several aligned windows at once, and a pause that the venue imposed. Not thread-safe.
+
+    Binance Spot counts an order when it is accepted and takes it off again when it begins to fill; it says its counts
+    with every accepted order. A longer window that is used up blocks even when a shorter one has room.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, AlignedCount] = {}
+        self.blocked_until_s = 0.0  # after a 429 for orders
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """Limits by interval; what is counted already stays. Raises ValueError, and changes nothing."""
+        fresh = {interval: AlignedCount(interval, limit) for interval, limit in limits.items()}
+        for interval, count in fresh.items():
+            if interval in self._counts:
+                self._counts[interval].limit = count.limit
+            else:
+                self._counts[interval] = count
+
+    def put(self, interval: str, count: int, now_s: float) -> None:
+        """The venue said its count; that of an interval without a known limit says nothing."""
+        known = self._counts.get(interval)
+        if known is not None:
+            known.put(count, now_s)
+
+    def room_s(self, now_s: float) -> float:
+        """Seconds until another order may be sent; 0.0 is now."""
+        waits_s = [count.left_s(now_s) for count in self._counts.values() if count.used(now_s) >= count.limit]
+        return max(0.0, self.blocked_until_s - now_s, *waits_s)
+
+    def take(self, now_s: float) -> float:
+        """``room_s``, and when that is 0.0 one order is counted, until the venue says its own count."""
+        wait_s = self.room_s(now_s)
+        if wait_s == 0.0:
+            for count in self._counts.values():
+                count.add(1, now_s)
+        return wait_s
+
+    def usage(self, now_s: float) -> dict[str, tuple[int, int]]:
+        """(used, limit) by interval."""
+        return {interval: (count.used(now_s), count.limit) for interval, count in self._counts.items()}
 
 
 def interval_s(interval: str) -> int:

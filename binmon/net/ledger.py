@@ -16,7 +16,7 @@ import structlog
 
 from binmon.errors import Banned, RateLimited
 from binmon.messages import Priority
-from binmon.net.budgets import AlignedCount, SlidingBudget
+from binmon.net.budgets import AlignedCount, OrderCounts, SlidingBudget
 from binmon.net.claims import SHARES, Claim, ClaimQueue
 from binmon.net.weights import WINDOW_S, WeightWindow
 
@@ -24,6 +24,7 @@ log = structlog.get_logger("binmon.net")
 
 REQUEST_WEIGHT = "REQUEST_WEIGHT"
 RAW_REQUESTS = "RAW_REQUESTS"
+ORDERS = "ORDERS"
 DEFAULT_LIMITED_S = 60.0  # 429 without Retry-After: the longest a one-minute window can last
 DEFAULT_BANNED_S = 120.0  # 418 without Retry-After: the shortest ban, Binance Spot, limits
 CONNECTS, CONNECTS_WINDOW_S = 280, 300.0  # the venue allows 300 in five minutes
@@ -57,6 +58,7 @@ class RateStatus:
     raw_requests: Usage | None  # None where the venue lists no such limit
     outgoing: Mapping[str, Usage]  # by socket: messages in the last second
     waiting: Mapping[Priority, int]  # requests that wait for weight; priorities with none are left out
+    orders_blocked_until_s: float = 0.0  # a 429 for orders; market data goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RateLedger:
         self._window = WeightWindow(weight_per_minute, edge_s)
         self._queue = ClaimQueue(self._window)
         self._wakes: dict[Claim, threading.Event] = {}
-        self._orders: dict[str, AlignedCount] = {}
+        self._orders = OrderCounts()
         self._raw: AlignedCount | None = None
         self._outgoing: dict[str, SlidingBudget] = {}
         self._blocked_until_s = 0.0
@@ -133,14 +135,9 @@ class RateLedger:
         """
         if weight_per_minute is not None and weight_per_minute < 1:
             raise ValueError(f"a weight limit must be positive, not {weight_per_minute}")
-        counts = {interval: AlignedCount(interval, limit) for interval, limit in (orders or {}).items()}
         raw = AlignedCount(*raw_requests) if raw_requests is not None else None
         with self._lock:
-            for interval, count in counts.items():
-                if interval in self._orders:
-                    self._orders[interval].limit = count.limit
-                else:
-                    self._orders[interval] = count
+            self._orders.set_limits(orders or {})
             if raw is not None:
                 if self._raw is not None and self._raw.interval == raw.interval:
                     self._raw.limit = raw.limit
@@ -184,10 +181,11 @@ class RateLedger:
                 ban_until_s=self._ban_until_ms / 1000,
                 connects=Usage(self.connects.used(mono_s), self.connects.limit),
                 connects_window_s=self.connects.window_s,
-                orders={name: Usage(count.used(now_s), count.limit) for name, count in self._orders.items()},
+                orders={name: Usage(*counted) for name, counted in self._orders.usage(now_s).items()},
                 raw_requests=None if self._raw is None else Usage(self._raw.used(now_s), self._raw.limit),
                 outgoing={name: Usage(one.used(mono_s), one.limit) for name, one in self._outgoing.items()},
                 waiting=self._queue.waiting(),
+                orders_blocked_until_s=self._orders.blocked_until_s,
             )
 
     def forecast(self, weights: Iterable[int], priority: Priority, now_s: float) -> Forecast:
@@ -235,9 +233,25 @@ class RateLedger:
         An interval that exchangeInfo did not list is passed over: without a limit the count says nothing.
         """
         with self._lock:
-            known = self._orders.get(interval)
-            if known is not None:
-                known.put(count, now_s)
+            self._orders.put(interval, count, now_s)
+
+    def order_room(self, now_s: float) -> float:
+        """Seconds to wait before another order may be sent; 0.0 is now.
+
+        Only what limits orders alone is looked at: a 429 for orders, and the counts of unfilled orders. Weight and bans
+        are those of every request.
+        """
+        with self._lock:
+            return self._orders.room_s(now_s)
+
+    def take_order(self, now_s: float) -> float:
+        """``order_room``, and when that is 0.0 one order is counted in the same step, as several threads may send them.
+
+        It stays counted until the venue says its own count (``orders_used``) or the window turns: so orders that the
+        venue refused count too much for a while, and none too little.
+        """
+        with self._lock:
+            return self._orders.take(now_s)
 
     # -- request weight ---------------------------------------------------------------------------------------
 
@@ -261,23 +275,37 @@ class RateLedger:
             return wait_s
 
     def settle(
-        self, weight: int, used_weight_header: int | None, now_s: float, *, reserved_s: float | None = None
+        self,
+        weight: int,
+        used_weight_header: int | None,
+        now_s: float,
+        *,
+        reserved_s: float | None = None,
+        free: bool = False,
     ) -> None:
         """A reserved request was answered, or failed (``used_weight_header`` None): it counts as used either way.
 
-        ``reserved_s`` is a ``now_s`` between the reservation and the sending (None: about now).
+        ``reserved_s`` is a ``now_s`` between the reservation and the sending (None: about now). ``free``: the venue
+        takes no weight for it, as for an order that succeeded, or it never left.
         """
         with self._lock:
-            self._window.settle(weight, used_weight_header, now_s, now_s if reserved_s is None else reserved_s)
+            if free:
+                self._window.give_back(weight)
+            counted = 0 if free else weight
+            self._window.settle(counted, used_weight_header, now_s, now_s if reserved_s is None else reserved_s)
             # the answer may have shown that there is more room than was feared
             self._deal(now_s)
 
-    def acquire(self, weight: int, priority: Priority, stop: threading.Event) -> None:
+    def acquire(
+        self, weight: int, priority: Priority, stop: threading.Event, *, max_wait_s: float | None = None
+    ) -> None:
         """Wait until ``weight`` is reserved; those who wait are served by priority, then in the order they came.
 
-        Raises Banned, or RateLimited when the wait is longer than ``max_wait_s``, when requests of higher priority
-        have kept this one out for twice that, or when ``stop`` was set meanwhile. Nothing is reserved then.
+        Raises Banned, or RateLimited when the wait is longer than ``max_wait_s`` (None: that of the ledger), when requests
+        of higher priority have kept this one out for twice that, or when ``stop`` was set meanwhile. Nothing is reserved
+        then.
         """
+        longest_s = self.max_wait_s if max_wait_s is None else max_wait_s
         _check_weight(weight)
         began_mono_s = time.monotonic()
         wake = threading.Event()
@@ -288,8 +316,8 @@ class RateLedger:
                 wait_s = self.deal(claim, now_s)
                 if wait_s == 0.0:
                     return
-                starved = time.monotonic() - began_mono_s > 2 * self.max_wait_s
-                if wait_s > self.max_wait_s or starved or stop.is_set():
+                starved = time.monotonic() - began_mono_s > 2 * longest_s
+                if wait_s > longest_s or starved or stop.is_set():
                     raise self._refusal(min(wait_s, WINDOW_S) if math.isinf(wait_s) else wait_s, now_s)
                 wake.wait(min(wait_s, _LOOK_S))
         finally:
@@ -329,12 +357,19 @@ class RateLedger:
     # -- what the venue forbids -------------------------------------------------------------------------------
 
     def limited(self, retry_after_s: float, now_s: float, scope: str = REQUEST_WEIGHT) -> None:
-        """The venue answered 429 (or 403 from its firewall): everyone waits."""
+        """The venue answered 429 (or 403 from its firewall): everyone waits; for scope ORDERS, orders alone do."""
         with self._lock:
-            fresh = self._blocked_until_s <= now_s
-            self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s)
-            self._block_scope = scope
-            used, limit = self._window.used(now_s), self._window.limit
+            if scope == ORDERS:
+                fresh = self._orders.blocked_until_s <= now_s
+                self._orders.blocked_until_s = max(self._orders.blocked_until_s, now_s + retry_after_s)
+                # the venue does not say which of its counts it was: the fullest
+                counts = self._orders.usage(now_s).values()
+                used, limit = max(counts, key=lambda one: one[0] / one[1], default=(0, 0))
+            else:
+                fresh = self._blocked_until_s <= now_s
+                self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s)
+                self._block_scope = scope
+                used, limit = self._window.used(now_s), self._window.limit
         if fresh:  # requests that were under way meet the same 429; one line tells it all
             log.warning(
                 "rate.limited", venue=self.venue, scope=scope, used=used, limit=limit, retry_after_s=retry_after_s
@@ -392,6 +427,7 @@ def _check_weight(weight: int) -> None:
 
 
 __all__ = [
+    "ORDERS",
     "REQUEST_WEIGHT",
     "SHARES",
     "Claim",

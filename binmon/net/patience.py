@@ -3,14 +3,19 @@
 A read time-out of a socket bounds the pause between two bytes, so a body that drips would take for ever; and while it
 waits, nothing interrupts it. So the socket is read in short turns here, and between two turns is looked whether
 anybody still wants the answer. Everything above (status line, headers, chunks, compression) stays the library's.
+
+Only here is known whether anything of a request has left: what was never written was certainly not executed.
 """
 
 from __future__ import annotations
 
 import io
+import logging
+import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import requests.adapters
@@ -20,6 +25,21 @@ import urllib3.connectionpool
 
 _TURN_S = 0.2  # the longest that a stop goes unnoticed
 
+Departure = Callable[[int, int], None]
+"""Told when a request leaves: ``(sent_ns, sent_mono_ns)``, wall clock and monotonic, right before its first byte."""
+
+
+class _WithoutQueries(logging.Filter):
+    """What the library logs by itself, without the queries of addresses: in those are signatures."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"\?[^\s)\"']*", "?***", record.getMessage()), None
+        return True
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_WithoutQueries())
+
 
 class Patience:
     """How long one thread's requests may take. Used by that thread alone; ``begin`` before each request."""
@@ -27,12 +47,25 @@ class Patience:
     def __init__(self) -> None:
         self._deadline_mono_s = 0.0
         self._stop = threading.Event()
+        self._departure: Departure | None = None
         self.ended_by = ""  # why the request was given up, if it was
+        self.departed = False  # whether anything of the request may have been written
 
-    def begin(self, total_s: float, stop: threading.Event) -> None:
-        """A request begins, which has ``total_s`` from now, or until ``stop``."""
+    def begin(self, total_s: float, stop: threading.Event, departure: Departure | None = None) -> None:
+        """A request begins, which has ``total_s`` from now, or until ``stop``. ``departure`` is told when it leaves;
+        what it raises keeps the request from leaving."""
         self._deadline_mono_s = time.monotonic() + total_s
         self._stop, self._total_s, self.ended_by = stop, total_s, ""
+        self._departure, self.departed = departure, False
+
+    def depart(self) -> None:
+        """Something of the request is written next; only the first time is a departure."""
+        if self.departed:
+            return
+        self.check()  # connecting took its time, and nothing is lost yet
+        if self._departure is not None:
+            self._departure(time.time_ns(), time.monotonic_ns())
+        self.departed = True
 
     def check(self) -> None:
         """Raise TimeoutError when it is over; ``ended_by`` then says why."""
@@ -88,6 +121,7 @@ class _PatientSocket:
     def sendall(self, data: Any) -> None:
         # the reader of the answer before has left its short turns behind
         self._socket.settimeout(self._silence_s)
+        self._patience.depart()
         self._socket.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:

@@ -1,12 +1,15 @@
-"""HTTP GET with the weight ledger in front and our error tree behind; nothing of requests is raised to a caller."""
+"""HTTP with the weight ledger in front and our error tree behind; nothing of requests is raised to a caller."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import threading
+import urllib.parse
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -15,8 +18,8 @@ import urllib3
 
 from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
-from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, REQUEST_WEIGHT, RateLedger
-from binmon.net.patience import Patience, PatientAdapter
+from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, ORDERS, REQUEST_WEIGHT, RateLedger
+from binmon.net.patience import Departure, Patience, PatientAdapter
 
 T = TypeVar("T")
 
@@ -26,10 +29,33 @@ FIREWALL_S = 120.0  # 403: the firewall names no time; Binance Spot advises minu
 TOO_MANY_ORDERS = -1015
 _TEXT_KEPT = 200  # characters of an error body that is not JSON
 _JSON_BEGINS = frozenset(b'{["-0123456789tfn')
+# what no library between us and the wire rewrites; the hexadecimal digits of an escape must be capitals
+_UNTOUCHED = re.compile(r"(?:[A-Za-z0-9\-._~!$'()*+,;:@/?&=]|%[0-9A-F]{2})*")
+_SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
+_IN_BODY = frozenset(["POST", "PUT"])
+
+
+class NotSent(VenueUnreachable):
+    """Nothing of the request has left: certainly not executed. Any other failure may hide a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """No whole answer: what to tell the caller, and what was behind it."""
+
+    error: VenueUnreachable | VenueFailed
+    cause: BaseException | None
 
 
 class RestSession:
-    """GET requests to one venue. Any number of threads may share it: each gets a connection pool of its own,
+    """Requests to one venue. Any number of threads may share it: each gets a connection pool of its own,
     because requests does not promise that a session may be used by two threads at once.
 
     Never retries by itself: who asks knows whether the answer is still wanted.
@@ -70,31 +96,67 @@ class RestSession:
         403, or the ledger), Banned (418) and RequestRefused (other 4xx).
         """
         url = self.base_url + path
-        session, patience = self._of_this_thread()
         self._ledger.acquire(weight, priority, stop)
-        reserved_s = self._ledger.clock()
-        used: int | None = None
-        patience.begin(self._total_timeout_s, stop)
-        try:
-            with session.get(
-                url, params=dict(params), timeout=self._timeouts_s, allow_redirects=False, stream=True
-            ) as response:
-                used = _whole_number(response.headers.get(USED_WEIGHT_HEADER))
-                self._take_order_counts(response.headers)
-                body = self._body(url, response)
-                status, headers = response.status_code, response.headers
-        except requests.Timeout as error:
-            reason = patience.ended_by or f"no answer in time ({type(error).__name__})"
-            raise VenueUnreachable(url, reason) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise VenueUnreachable(url, patience.ended_by or _root(error)) from error
-        finally:
-            self._ledger.settle(weight, used, self._ledger.clock(), reserved_s=reserved_s)
-        if status != 200:
-            self._refuse(url, status, headers, body)
-        if body.lstrip()[:1] == b"" or body.lstrip()[0] not in _JSON_BEGINS:
-            raise VenueFailed(url, status, f"not JSON: {_text(body)}")
-        return body
+
+        def prepare(session: requests.Session) -> requests.PreparedRequest:
+            return session.prepare_request(requests.Request("GET", url, params=dict(params)))
+
+        answer = self._exchange(url, prepare, weight, stop)
+        if isinstance(answer, _Failure):
+            raise answer.error from answer.cause
+        return self._content(url, answer)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: Callable[[], str] | str,
+        weight: int,
+        priority: Priority,
+        stop: threading.Event,
+        *,
+        headers: Mapping[str, str] | None = None,
+        departure: Departure | None = None,
+        free_on_success: bool = False,
+        hidden: Sequence[str] = (),
+        max_wait_s: float | None = None,
+    ) -> bytes:
+        """The body of the answer to a request whose every byte counts, because it is signed.
+
+        ``query`` is made when the wait for weight is over, so that its timestamp is fresh, and leaves exactly as it is:
+        as a form in the body of POST and PUT, else in the address. ``departure`` is told right before the first byte
+        is written, the connection standing; what it raises keeps the request back. ``free_on_success``: the venue takes
+        no weight for it when it succeeds (Binance Spot, orders). ``max_wait_s`` is how long it may wait for its weight
+        (None: as long as any).
+
+        Raises what ``get`` raises. NotSent, RateLimited, Banned and RequestRefused say that it was certainly not
+        executed; VenueFailed and any other VenueUnreachable that it may have been. No error holds the query, its
+        signature, or a text of ``hidden``, not even where the answer quotes it.
+        Raises ValueError for a query that something on the way would rewrite.
+        """
+        url = self.base_url + path
+        self._ledger.acquire(weight, priority, stop, max_wait_s=max_wait_s)
+        extra = dict(headers or {})
+        secrets = list(hidden)
+
+        def prepare(session: requests.Session) -> requests.PreparedRequest:
+            text = query() if callable(query) else query
+            if not _UNTOUCHED.fullmatch(text):
+                raise ValueError("a query that would not leave as it is: encode it first")
+            if signature := _SIGNATURE.search(text):
+                secrets.extend([signature[1], urllib.parse.unquote(signature[1])])
+            if method in _IN_BODY:
+                extra["Content-Type"] = "application/x-www-form-urlencoded"
+                request = requests.Request(method, url, headers=extra, data=text.encode("ascii"))
+                return session.prepare_request(request)
+            prepared = session.prepare_request(requests.Request(method, url, headers=extra))
+            prepared.url = f"{url}?{text}" if text else url  # put there last, so that nobody encodes it again
+            return prepared
+
+        answer = self._exchange(url, prepare, weight, stop, departure, free_on_success, secrets)
+        if isinstance(answer, _Failure):
+            raise answer.error  # on its own: what is behind it holds the request, with its address and headers
+        return self._content(url, answer, secrets)
 
     def get_json(
         self,
@@ -118,6 +180,53 @@ class RestSession:
             sessions = list(self._sessions)
         for session in sessions:
             session.close()
+
+    def _exchange(
+        self,
+        url: str,
+        prepare: Callable[[requests.Session], requests.PreparedRequest],
+        weight: int,
+        stop: threading.Event,
+        departure: Departure | None = None,
+        free_on_success: bool = False,
+        hidden: Sequence[str] = (),
+    ) -> _Answer | _Failure:
+        """One request and its whole answer. ``weight`` was acquired; it is settled here, whatever happens."""
+        session, patience = self._of_this_thread()
+        reserved_s = self._ledger.clock()
+        used: int | None = None
+        answer: _Answer | _Failure | None = None
+        patience.begin(self._total_timeout_s, stop, departure)
+        try:
+            prepared = prepare(session)
+            settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+            with session.send(prepared, timeout=self._timeouts_s, allow_redirects=False, **settings) as response:
+                used = _whole_number(response.headers.get(USED_WEIGHT_HEADER))
+                self._take_order_counts(response.headers)
+                answer = _Answer(response.status_code, response.headers, self._body(url, response))
+        except requests.Timeout as error:
+            reason = patience.ended_by or f"no answer in time ({type(error).__name__})"
+            answer = _Failure(_unreachable(patience, url, reason), error)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            reason = patience.ended_by or _masked(_root(error), hidden)
+            answer = _Failure(_unreachable(patience, url, reason), error)
+        except VenueFailed as error:
+            answer = _Failure(VenueFailed(error.url, error.status, _masked(error.reason, hidden)), error.__cause__)
+        finally:
+            free = free_on_success and isinstance(answer, _Answer) and answer.status == 200
+            self._ledger.settle(weight, used, self._ledger.clock(), reserved_s=reserved_s, free=free)
+        return answer
+
+    def _content(self, url: str, answer: _Answer, hidden: Sequence[str] = ()) -> bytes:
+        """The body of a 200 with JSON; raises for everything else."""
+        body = answer.body
+        if answer.status == 200 and body.lstrip()[:1] and body.lstrip()[0] in _JSON_BEGINS:
+            return body
+        # an error page may quote the request that it is about
+        body = _masked(body.decode("utf-8", "replace"), hidden).encode()
+        if answer.status != 200:
+            self._refuse(url, answer.status, answer.headers, body)
+        raise VenueFailed(url, 200, f"not JSON: {_text(body)}")
 
     def _of_this_thread(self) -> tuple[requests.Session, Patience]:
         """The session of this thread, and how long its requests may take."""
@@ -154,25 +263,37 @@ class RestSession:
 
     def _refuse(self, url: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
         """Everything but 200. Binance Spot, HTTP return codes."""
+        retry_after = headers.get("Retry-After")
         code, message = _code_and_message(body)
         now_s = self._ledger.clock()
         if status == 429:
-            wait_s = _seconds(headers.get("Retry-After"), DEFAULT_LIMITED_S)
-            scope = "ORDERS" if code == TOO_MANY_ORDERS else REQUEST_WEIGHT
+            wait_s = _seconds(retry_after, DEFAULT_LIMITED_S)
+            scope = ORDERS if code == TOO_MANY_ORDERS else REQUEST_WEIGHT
             self._ledger.limited(wait_s, now_s, scope)
             raise RateLimited(scope, wait_s)
         if status == 418:
-            wait_s = _seconds(headers.get("Retry-After"), DEFAULT_BANNED_S)
+            wait_s = _seconds(retry_after, DEFAULT_BANNED_S)
             self._ledger.banned(wait_s, now_s)
             raise Banned(wait_s)
         if status == 403:
-            wait_s = _seconds(headers.get("Retry-After"), FIREWALL_S)
+            wait_s = _seconds(retry_after, FIREWALL_S)
             self._ledger.limited(wait_s, now_s, "WAF")
             raise RateLimited("WAF", wait_s)
         if 400 <= status < 500:
             raise RequestRefused(url, status, code, message)
         # a redirect, or a success without content, is as little an answer as a server error
         raise VenueFailed(url, status, message)
+
+
+def _unreachable(patience: Patience, url: str, reason: str) -> VenueUnreachable:
+    return VenueUnreachable(url, reason) if patience.departed else NotSent(url, reason)
+
+
+def _masked(text: str, hidden: Sequence[str]) -> str:
+    """``text`` without secrets."""
+    for secret in filter(None, hidden):
+        text = text.replace(secret, "***")
+    return text
 
 
 def _code_and_message(body: bytes) -> tuple[int | None, str]:

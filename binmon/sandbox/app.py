@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file with the same keys as these options")
     parser.add_argument("--rest-port", type=int, metavar="N", help="port of REST; 0 (default): any free one")
     parser.add_argument("--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one")
+    parser.add_argument("--ws-api-port", type=int, metavar="N", help="port of the WebSocket API; 0: any free one")
     parser.add_argument("--symbols", type=_symbol_list, metavar="A,B", help="symbols to list (default: eight of them)")
     parser.add_argument(
         "--generate", dest="generated_symbols", type=int, metavar="N", help="list N made-up symbols beside those"
@@ -55,13 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="X", help="order-flow actions a second and named symbol")
     parser.add_argument("--ping-interval-s", type=float, metavar="X", help="seconds between pings (default 20)")
     parser.add_argument("--pong-timeout-s", type=float, metavar="X", help="seconds to wait for a pong (default 60)")
-    parser.add_argument("--life-s", type=float, metavar="X", help="life of a stream connection (default 86400)")
+    parser.add_argument(
+        "--life-s", type=float, metavar="X", help="life of a stream or WebSocket API connection (default 86400)"
+    )
     parser.add_argument(
         "--life-notice-s", type=float, metavar="X", help="announce serverShutdown so long before (default: not at all)"
     )
     parser.add_argument("--weight-limit", type=int, metavar="N", help="request weight a window (default 6000)")
     parser.add_argument("--weight-window-s", type=int, metavar="N", help="length of that window (default 60)")
-    parser.add_argument("--connect-limit", type=int, metavar="N", help="stream connects in 5 minutes (default 300)")
+    parser.add_argument(
+        "--connect-limit", type=int, metavar="N", help="connects of a service in 5 minutes (default 300)"
+    )
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
@@ -151,6 +156,7 @@ def _read_config(path: str) -> dict[str, Any]:
 _RANGES: dict[str, tuple[type | tuple[type, ...], float, float, str]] = {
     "rest_port": (int, 0, 65535, "a port from 0 to 65535"),
     "stream_port": (int, 0, 65535, "a port from 0 to 65535"),
+    "ws_api_port": (int, 0, 65535, "a port from 0 to 65535"),
     "seed": (int, -(2**63), 2**63, "an integer"),
     "rate": ((int, float), 0.01, 10_000, "a number from 0.01 to 10000"),
     "generated_symbols": (int, 0, 5000, "an integer from 0 to 5000"),
@@ -184,7 +190,9 @@ def _check(key: str, value: object, where: str) -> None:
 
 def _explain(error: Exception, args: argparse.Namespace) -> str:
     if isinstance(error, OSError) and error.filename is None:
-        ports = [f"--{name} {value}" for name in ("rest-port", "stream-port") if (value := _port(args, name))]
+        ports = [
+            f"--{name} {value}" for name in ("rest-port", "stream-port", "ws-api-port") if (value := _port(args, name))
+        ]
         where = " or ".join(ports) or "loopback"
         return f"cannot listen on 127.0.0.1 ({where}): {error.strerror}; expected a free port, or 0 for any"
     if isinstance(error, OSError):

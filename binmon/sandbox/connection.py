@@ -1,8 +1,8 @@
-"""One stream connection: handshake, frames, pings, limits and its end.
+"""One websocket connection: handshake, frames, pings, limits and its end; what it is about is its dialogue.
 
-Each connection has one thread, which reads, answers and keeps the timers; events are queued by the market's thread
-and usually written by it, too (see :mod:`.outbox`). The protocol itself is a sans-I/O machine, so that faults can put
-any bytes on the wire beside it.
+Each connection has one thread, which reads, answers and keeps the timers; events are queued by the thread they happen
+in and usually written by it, too (see :mod:`.outbox`). The protocol itself is a sans-I/O machine, so that faults can
+put any bytes on the wire beside it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,17 @@ import struct
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from . import control, frames, handshake
-from .clock import stamp
-from .hub import Message, StreamHub
+from . import frames, handshake
 from .outbox import Outbox
 
 if TYPE_CHECKING:
-    from .streams import StreamServer
+    from .websocket_server import WebSocketServer
 
 _log = logging.getLogger(__name__)
 _quiet = logging.getLogger(f"{__name__}.protocol")
@@ -37,39 +34,14 @@ _CLOSE_WAIT_S = 1.0
 """Seconds the client gets to answer a close frame."""
 
 
-@dataclass(frozen=True)
-class ConnectionInfo:
-    """A look at a connection, for ``GET /sandbox/state``."""
-
-    id: int
-    peer: str
-    path: str
-    streams: list[str]
-    combined: bool
-    microseconds: bool
-    opened_ms: int
-    age_s: float
-    events: int
-    """Events queued for it so far, lost ones not counted."""
-    delay_ms: float
-    """Delay of a slow link; zero for a good one."""
-    dead: bool
-    """Whether it plays dead."""
-    frames: int
-    bytes: int
-    pending_bytes: int
-    pings_sent: int
-    pongs_received: int
-
-
 class Connection:
-    """A client of the market streams. :meth:`run` is the body of its thread."""
+    """A client of one of the websocket services. :meth:`run` is the body of its thread."""
 
-    def __init__(self, identifier: int, raw: socket.socket, peer: str, server: StreamServer) -> None:
+    def __init__(self, identifier: int, raw: socket.socket, peer: str, server: WebSocketServer) -> None:
         self.identifier = identifier
         self.peer = peer
+        self.service = server.service
         self._server = server
-        self._hub: StreamHub = server.hub
         self._options = server.options
         self._socket = raw
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -79,16 +51,12 @@ class Connection:
         self._protocol = ServerProtocol(state=State.OPEN, max_size=1 << 20, logger=_quiet)
         self._commands: deque[Callable[[], None]] = deque()
         self.path = ""
-        self.microseconds = False
-        self.subscriptions = control.Subscriptions(
-            False,
-            self._options.max_streams,
-            lambda streams: self._hub.subscribe(self, streams),
-            lambda stream: self._hub.unsubscribe(self, stream),
-        )
         self.delivering = False
+        """Whether it is open and takes events."""
         self.frames_sent = 0
-        self._opened_ms = server.clock.now_ms()
+        self.opened_ms: int = server.clock.now_ms()
+        """When it was accepted, by the venue's clock."""
+        self.dialogue = server.converse(self)
         self._opened_s = time.monotonic()
         self._ended = False
         self._closing_until: float | None = None
@@ -105,10 +73,9 @@ class Connection:
 
     # Any thread -------------------------------------------------------------------------------------------------
 
-    def deliver(self, message: Message) -> None:
-        """Queue an event (called by the hub)."""
+    def deliver(self, data: bytes) -> None:
+        """Queue the frame of an event. A client that is too far behind is cut."""
         if self.delivering:
-            data = message.frame(self.subscriptions.combined, self.microseconds)
             self.frames_sent += 1
             if not self.outbox.put(data):
                 self._server.count("slow_clients_cut")
@@ -118,11 +85,13 @@ class Connection:
         """Write what is queued, as far as it goes without waiting."""
         self.outbox.flush()
 
+    def say(self, text: str) -> None:
+        """Queue a text that the client has asked for, whatever waits already."""
+        self.outbox.put(frames.frame(text.encode()), unlimited=True)
+
     def announce_shutdown(self) -> None:
         """Tell the client, in the shape of its connection, that the server is about to go."""
-        now_us = self._server.clock.now_us()
-        text = '{{"e":"serverShutdown","E":{}}}'
-        self.deliver(Message("!serverShutdown", "", lambda micro: text.format(stamp(now_us, micro))))
+        self.deliver(self.dialogue.shutdown_notice())
         self.flush()
 
     def send_bytes(self, data: bytes) -> None:
@@ -132,11 +101,11 @@ class Connection:
 
     def close(self, code: int, reason: str = "") -> None:
         """End the connection with a close frame."""
-        self._command(lambda: self._send_close(code, reason))
+        self.command(lambda: self._send_close(code, reason))
 
     def end_abruptly(self, reset: bool) -> None:
         """End the connection without a close frame: by a TCP reset, or by closing the sending direction."""
-        self._command(self._reset if reset else self._finish)
+        self.command(self._reset if reset else self._finish)
 
     def play_dead(self, seconds: float) -> None:
         """Neither read nor write nor ping for a while, with the socket left open."""
@@ -146,35 +115,39 @@ class Connection:
             self.outbox.hold(True)
 
         self.delivering = False
-        self._command(die)
+        self.command(die)
 
     def revive(self) -> None:
         """End :meth:`play_dead` and any slow link early."""
         self.outbox.slow_down(0.0, 0.0, 0.0)
-        self._command(self._wake_up)
+        self.command(self._wake_up)
 
-    def info(self) -> ConnectionInfo:
-        """A look at this connection."""
-        return ConnectionInfo(
-            id=self.identifier,
-            peer=self.peer,
-            path=self.path,
-            streams=list(self.subscriptions.streams),
-            combined=self.subscriptions.combined,
-            microseconds=self.microseconds,
-            opened_ms=self._opened_ms,
-            age_s=round(time.monotonic() - self._opened_s, 3),
-            events=self.frames_sent,
-            delay_ms=self.outbox.delay_ms,
-            dead=self._dead_until > 0.0,
-            frames=self.frames_sent,
-            bytes=self.outbox.sent_bytes,
-            pending_bytes=self.outbox.pending_bytes,
-            pings_sent=self._pings_sent,
-            pongs_received=self._pongs_received,
-        )
+    def info(self) -> dict[str, Any]:
+        """A look at this connection, for ``GET /sandbox/state``.
 
-    def _command(self, action: Callable[[], None]) -> None:
+        ``events`` and ``frames`` are events queued for it so far, lost ones not counted; ``delay_ms`` is that of a
+        slow link; ``dead`` tells that it plays dead.
+        """
+        return {
+            "id": self.identifier,
+            "service": self.service,
+            "peer": self.peer,
+            "path": self.path,
+            **self.dialogue.look(),
+            "opened_ms": self.opened_ms,
+            "age_s": round(time.monotonic() - self._opened_s, 3),
+            "events": self.frames_sent,
+            "delay_ms": self.outbox.delay_ms,
+            "dead": self._dead_until > 0.0,
+            "frames": self.frames_sent,
+            "bytes": self.outbox.sent_bytes,
+            "pending_bytes": self.outbox.pending_bytes,
+            "pings_sent": self._pings_sent,
+            "pongs_received": self._pongs_received,
+        }
+
+    def command(self, action: Callable[[], None]) -> None:
+        """Have the connection's own thread do something, soon."""
         self._commands.append(action)
         self._wake()
 
@@ -196,8 +169,7 @@ class Connection:
             _log.debug("connection %s: %s", self.identifier, error)
         finally:
             self.delivering = False
-            for stream in list(self.subscriptions.streams):
-                self._hub.unsubscribe(self, stream)
+            self.dialogue.ended()
             self.outbox.close()
             self._socket.close()
             self._wake_receiver.close()
@@ -209,19 +181,16 @@ class Connection:
         head = handshake.read_head(self._socket, self._server.stopping)
         if head is None:
             return False
-        data, target = handshake.answer(head, self._server.admission(self.peer))
-        if target is None:
-            self._socket.sendall(data)
-            return False
-        self.path = target.path
-        self.microseconds = target.microseconds
-        self.subscriptions.combined = target.combined
+        self.path = head.path
+        refusal = self._server.admission(self.peer)
+        data, accepted = (handshake.refused(refusal), False) if refusal is not None else self.dialogue.greet(head)
         self._socket.sendall(data)
+        if not accepted:
+            return False
         self._socket.setblocking(False)
         self._server.count("connects")
         self.delivering = True
-        if not self.subscriptions.add(list(target.streams)):
-            self._send_close(1008, "too many streams")
+        self.dialogue.opened()
         return True
 
     def _serve(self) -> None:
@@ -339,10 +308,7 @@ class Connection:
         now = time.monotonic()
         if received.opcode is Opcode.CLOSE:
             return
-        self._incoming.append(now)
-        while self._incoming and self._incoming[0] <= now - 1.0:
-            self._incoming.popleft()
-        if len(self._incoming) > self._options.messages_per_second:
+        if self._too_many(now):
             self._server.count("cut_for_too_many_messages")
             self._send_close(1008, "Too many requests")
             return
@@ -353,7 +319,17 @@ class Connection:
             if received.fin:
                 text = b"".join(self._fragments).decode(errors="replace")
                 self._fragments.clear()
-                self.outbox.put(frames.frame(control.answer(text, self.subscriptions).encode()), unlimited=True)
+                self.dialogue.hear(text)
+
+    def _too_many(self, now: float) -> bool:
+        """Count a frame of the client; true when there were more in a second than the service allows."""
+        most = self._server.messages_per_second
+        if most is None:
+            return False
+        self._incoming.append(now)
+        while self._incoming and self._incoming[0] <= now - 1.0:
+            self._incoming.popleft()
+        return len(self._incoming) > most
 
     def _take_pong(self, payload: bytes) -> None:
         """A pong with the payload of a ping answers it and all earlier ones; any other pong answers nothing."""

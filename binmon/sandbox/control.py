@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
-_TEXT_ID = re.compile(r"[0-9A-Za-z]{1,36}")
+_TEXT_ID = re.compile(r"[0-9A-Za-z_-]{1,36}")
+"""The reference says alphanumeric, but the venue's own client numbers its messages with UUIDs, hyphens included."""
 
 
 @dataclass

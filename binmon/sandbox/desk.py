@@ -13,17 +13,28 @@ from .rest import Answer
 
 
 class FaultDesk:
-    """Answers ``GET /sandbox/state``, ``GET /sandbox/faults`` and ``POST /sandbox/faults``."""
+    """Answers ``GET /sandbox/state``, ``GET /sandbox/orders``, ``GET /sandbox/faults`` and ``POST /sandbox/faults``.
 
-    def __init__(self, board: FaultBoard, state: Callable[[], dict[str, Any]]) -> None:
+    ``orders`` gives the venue's own account of every order; ``None`` where there is no private side.
+    """
+
+    def __init__(
+        self,
+        board: FaultBoard,
+        state: Callable[[], dict[str, Any]],
+        orders: Callable[[], list[dict[str, Any]]] | None = None,
+    ) -> None:
         self._board = board
         self._state = state
+        self._orders = orders
 
     def answer(self, method: str, target: str, body: bytes) -> Answer:
         """The answer to one request; 400 with a clear text for what cannot be done."""
         path = urlsplit(target).path
         if path == "/sandbox/state" and method == "GET":
             return _answer(200, self._state())
+        if path == "/sandbox/orders" and method == "GET" and self._orders is not None:
+            return _answer(200, {"orders": self._orders()})
         if path == "/sandbox/faults" and method == "GET":
             order = {"events": EVENT_ORDER, "rest": REST_ORDER}
             return _answer(200, {"kinds": table(), "order": order, "active": self._board.active()})
@@ -32,7 +43,7 @@ class FaultDesk:
                 return _answer(200, {"ok": True, **self._board.inject(_parsed(body))})
             except BadFault as error:
                 return _answer(400, {"ok": False, "error": str(error)})
-        known = "GET /sandbox/state, GET /sandbox/faults, POST /sandbox/faults"
+        known = "GET /sandbox/state, GET /sandbox/orders, GET /sandbox/faults, POST /sandbox/faults"
         return _answer(404, {"ok": False, "error": f"no {method} {path}, expected {known}"})
 
 

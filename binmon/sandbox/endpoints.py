@@ -221,7 +221,7 @@ class Routes:
         try:
             market = self._market.symbol(parameters.text("symbol"))
         except UnknownSymbol as error:
-            raise INVALID_SYMBOL from error
+            raise INVALID_SYMBOL.fresh() from error
         wanted = parameters.symbol_status()
         if wanted is not None and market.status != wanted:
             raise ApiError(400, -1220, "The symbol's status does not match the requested symbolStatus.")
@@ -236,7 +236,7 @@ class Routes:
         try:
             chosen = self._market.symbols() if names is None else [self._market.symbol(name) for name in names]
         except UnknownSymbol as error:
-            raise INVALID_SYMBOL from error
+            raise INVALID_SYMBOL.fresh() from error
         return [market for market in chosen if wanted is None or market.status == wanted]
 
 

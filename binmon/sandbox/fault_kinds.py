@@ -12,34 +12,15 @@ events, :data:`REST_ORDER` for REST answers. Of several faults of one kind the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from .fault_options import CONNECTION, COUNT, REQUIRED, SECONDS, SERVICE, STREAMS, SYMBOL, SYMBOLS, Kind, Option
+from .private_fault_kinds import PRIVATE_KINDS
 
 
 class BadFault(ValueError):
     """A fault request that cannot be carried out; the text says what was wrong and what was expected."""
 
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a fault: its type, its default (``REQUIRED``: it must be given) and what it means."""
-
-    type: str
-    default: Any
-    meaning: str
-    choices: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of fault."""
-
-    meaning: str
-    options: Mapping[str, Option]
-
-
-REQUIRED = object()
 
 EVENT_ORDER = (
     "stall", "gap", "corrupt_level", "crossed_book", "fragmented", "malformed", "duplicate", "reorder", "snapshot_lag",
@@ -52,15 +33,10 @@ REST_ORDER = ("snapshot_lag or stale_snapshot", "rest, all modes but slow", "res
 """How faults of one REST answer follow each other: one of each step at most, the oldest that matches. A step that
 answers without asking the venue (an error status, a page, a reset) leaves the counts of the step before untouched."""
 
-_SYMBOLS = Option("list of text", None, "only these symbols (default: all)")
-_STREAMS = Option("list of text", None, "only these stream names (default: all that the kind concerns)")
-_CONNECTION = Option("list of integer", None, "only these connections (default: all)")
-_COUNT = Option("integer", None, "how many times (default: once, or without end when seconds is given)")
-_SECONDS = Option("number", None, "how long (default: until the count is used up)")
-_SYMBOL = Option("text", REQUIRED, "the symbol")
-_FILTER = {"symbols": _SYMBOLS, "streams": _STREAMS, "connection": _CONNECTION}
-_EVENT = {"count": _COUNT, "seconds": _SECONDS, **_FILTER}
-_FRAME = {"count": Option("integer", 1, "how many such frames"), **_FILTER}
+_FILTER = {"symbols": SYMBOLS, "streams": STREAMS, "connection": CONNECTION}
+_EVENT = {"count": COUNT, "seconds": SECONDS, **_FILTER}
+_CONNECTIONS = {**_FILTER, "service": SERVICE}
+_FRAME = {"count": Option("integer", 1, "how many such frames"), **_CONNECTIONS}
 _STATUSES = (403, 418, 429, 500, 502, 503, 504)
 
 KINDS: dict[str, Kind] = {
@@ -138,15 +114,16 @@ KINDS: dict[str, Kind] = {
             ),
             "code": Option("integer", 1001, "close code"),
             "reason": Option("text", "", "close reason"),
-            **_FILTER,
+            **_CONNECTIONS,
         },
     ),
     "stall": Kind(
-        "deliver no events on the connections open now; what happens meanwhile is lost to them",
+        "deliver no events on the connections open now; what happens meanwhile is lost to them (requests of the WebSocket "
+        "API are still answered)",
         {
             "seconds": Option("number", 3600, "how long"),
             "pongs": Option("boolean", True, "keep pinging and answering; false: dead silent half-open socket"),
-            **_FILTER,
+            **_CONNECTIONS,
         },
     ),
     "slow_link": Kind(
@@ -155,21 +132,23 @@ KINDS: dict[str, Kind] = {
             "delay_ms": Option("number", 500, "added to each frame"),
             "bytes_per_s": Option("number", 0, "throughput; 0 is unlimited"),
             "seconds": Option("number", 3600, "how long"),
-            **_FILTER,
+            **_CONNECTIONS,
         },
     ),
     "server_shutdown": Kind(
         "announce serverShutdown on all connections",
         {
             "close_after_s": Option("number", None, "then close them after so many seconds (default: never)"),
-            "connection": _CONNECTION,
+            "connection": CONNECTION,
+            "service": SERVICE,
         },
     ),
     "refuse_connections": Kind(
-        "refuse new stream connections",
+        "refuse new connections",
         {
             "seconds": Option("number", 5, "how long"),
             "mode": Option("text", "tcp", "reset at once, or an HTTP status", ("tcp", "http_503", "http_429")),
+            "service": SERVICE,
         },
     ),
     # Faults of REST.
@@ -186,17 +165,17 @@ KINDS: dict[str, Kind] = {
             "retry_after": Option("integer", None, "Retry-After in seconds (default for 429 and 418: 1)"),
             "delay_s": Option("number", 5, "delay of the mode slow"),
             "path": Option("text", None, "only paths that contain this text"),
-            "symbols": _SYMBOLS,
-            "count": _COUNT,
-            "seconds": _SECONDS,
+            "symbols": SYMBOLS,
+            "count": COUNT,
+            "seconds": SECONDS,
         },
     ),
     "stale_snapshot": Kind(
         "answer depth with the book as it is now, declared older still",
         {
-            "symbols": _SYMBOLS,
-            "count": _COUNT,
-            "seconds": _SECONDS,
+            "symbols": SYMBOLS,
+            "count": COUNT,
+            "seconds": SECONDS,
             "ids_back": Option("integer", 1000, "how far lastUpdateId is set back"),
         },
     ),
@@ -208,22 +187,29 @@ KINDS: dict[str, Kind] = {
                 REQUIRED,
                 "positive: depth shows book and lastUpdateId of so long ago (at most since this request); "
                 "negative: all events come so much later than REST",
+                signed=True,
             ),
-            "symbols": _SYMBOLS,
+            "symbols": SYMBOLS,
             "seconds": Option("number", None, "how long (default: until cleared)"),
         },
     ),
     "ban": Kind(
-        "ban this address as for ignored 429s: every request is answered 418 with the seconds left in Retry-After",
+        "ban this address as for ignored 429s: every request is answered 418 with the seconds left in Retry-After, and "
+        "connections of the WebSocket API are closed",
         {"seconds": Option("number", 120, "how long (forgive_weight lifts it)")},
     ),
     "use_weight": Kind("use up request weight", {"weight": Option("integer", REQUIRED, "how much")}),
     "forgive_weight": Kind("forget used weight and lift bans", {}),
+    **PRIVATE_KINDS,
     # The venue itself.
     "clock_skew": Kind(
-        "shift the venue's clock (serverTime, E, T)",
+        "shift the venue's clock (serverTime, E, T, and what timestamps of requests are checked against), at once; it "
+        "may be set again while it runs, which is a step",
         {
-            "ms": Option("number", REQUIRED, "positive: the venue is ahead"),
+            "ms": Option("number", REQUIRED, "positive: the venue is ahead", signed=True),
+            "drift_ppm": Option(
+                "number", 0, "microseconds the venue's clock gains on ours in each second from then on", signed=True
+            ),
             "seconds": Option("number", None, "how long (default: until changed)"),
         },
     ),
@@ -233,26 +219,27 @@ KINDS: dict[str, Kind] = {
     ),
     "set_price": Kind(
         "move a symbol's market to a price",
-        {"symbol": _SYMBOL, "price": Option("text", REQUIRED, "the new middle price")},
+        {"symbol": SYMBOL, "price": Option("text", REQUIRED, "the new middle price")},
     ),
     "new_symbol": Kind(
         "list a symbol",
         {
-            "symbol": _SYMBOL,
+            "symbol": SYMBOL,
             "status": Option("text", "TRADING", "its status", ("TRADING", "HALT", "BREAK", "CANCEL_ONLY")),
         },
     ),
     "symbol_status": Kind(
         "change the status of a symbol",
         {
-            "symbol": _SYMBOL,
+            "symbol": SYMBOL,
             "status": Option("text", REQUIRED, "the new one", ("TRADING", "HALT", "BREAK", "CANCEL_ONLY")),
         },
     ),
-    "remove_symbol": Kind("delist a symbol", {"symbol": _SYMBOL}),
+    "remove_symbol": Kind("delist a symbol", {"symbol": SYMBOL}),
     "reset": Kind(
-        "wipe the venue like the monthly testnet reset: all ids restart",
-        {"disconnect": Option("boolean", False, "close all stream connections as well")},
+        "wipe the venue like the monthly testnet reset: all ids restart, orders are gone, balances are back at their "
+        "start, keys stay",
+        {"disconnect": Option("boolean", False, "close all connections as well")},
     ),
     "clear": Kind("remove every fault above and correct the clock", {}),
 }
@@ -295,7 +282,7 @@ def _converted(name: str, key: str, option: Option, value: Any) -> Any:
     elif option.type == "text":
         fitting = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     elif isinstance(value, int if option.type == "integer" else (int, float)) and not isinstance(value, bool):
-        fitting = value if value >= 0 or key == "ms" else None
+        fitting = value if value >= 0 or option.signed else None
     if fitting is None or (option.choices and fitting not in option.choices):
         choices = f" (one of {', '.join(map(str, option.choices))})" if option.choices else ""
         raise BadFault(f"{name}: option {key!r} is {value!r}, expected {option.type}{choices}: {option.meaning}")

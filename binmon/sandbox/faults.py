@@ -1,7 +1,8 @@
 """The fault board: everything that can be made to go wrong, kept in one place and applied where it belongs.
 
 Kinds and options stand in :mod:`.fault_kinds`. The board disturbs only what was asked for: events through the hub's
-interceptor, REST answers through :meth:`FaultBoard.disturb_rest`, connections directly.
+interceptor, REST answers through :meth:`FaultBoard.disturb_rest`, connections and the private side through the parts
+that know them.
 """
 
 from __future__ import annotations
@@ -9,33 +10,41 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .clock import VenueClock
 from .connection import Connection
+from .connection_faults import ConnectionFaults, hit
 from .event_faults import EventFault
 from .fault_kinds import EVENT_ORDER, BadFault, checked
-from .frame_faults import frame_bytes
 from .hub import Message, StreamHub, Subscriber
 from .lag_faults import SnapshotLag, StreamLag
 from .level_faults import CorruptLevel, healed
 from .limits import WeightLedger
 from .market import Market
 from .market_faults import MarketFaults
+from .private_fault_kinds import PRIVATE_KINDS
+from .private_faults import PrivateFaults
 from .replay import Replay
 from .rest import Answer
 from .rest_faults import RestFault, StaleSnapshot
-from .streams import StreamServer
+from .streams import SERVICE as STREAM_SERVICE
 from .symbol_market import MAX_DEPTH
+from .trading.operations import PrivateSide
+from .user_streams import UserStreams
 from .venue_books import VenueBooks
+from .websocket_server import WebSocketServer
+from .ws_api import SERVICE as WS_API_SERVICE
 
 _log = logging.getLogger(__name__)
 
 _EVENT_KINDS = ("gap", "duplicate", "reorder", "crossed_book", "fragmented")
 _FRAME_KINDS = ("oversized", "binary", "empty", "masked")
-_MARKET_KINDS = ("snapshot_lag", "freeze", "set_price", "new_symbol", "symbol_status", "remove_symbol", "reset")
+_MARKET_KINDS = (
+    "snapshot_lag", "freeze", "set_price", "new_symbol", "symbol_status", "remove_symbol", "reset", *PRIVATE_KINDS,
+)  # fmt: skip
 _REMEMBERED = 100
 """Falsified levels that are still shown after their fault is done."""
 
@@ -46,14 +55,22 @@ class FaultBoard:
     def __init__(
         self,
         hub: StreamHub,
-        streams: StreamServer,
+        services: Sequence[WebSocketServer],
         clock: VenueClock,
         ledger: WeightLedger,
         market: Market | None,
         replay: Replay | None,
+        side: PrivateSide | None,
+        private: PrivateFaults,
+        users: UserStreams,
     ) -> None:
+        """``services`` may grow after this. There is no private side, and no market, in a replay."""
         self._hub = hub
-        self._streams = streams
+        self._connections = ConnectionFaults(services, self.later, self._mute)
+        self._private = private
+        self._users = users
+        self._side = side
+        self._query_lag_ms = 0.0
         self._clock = clock
         self._ledger = ledger
         self._market = market
@@ -65,7 +82,7 @@ class FaultBoard:
         self._rest: list[RestFault | StaleSnapshot | SnapshotLag] = []
         self._hitting: list[EventFault | CorruptLevel | StreamLag] = []
         self._corrupters: deque[CorruptLevel] = deque(maxlen=_REMEMBERED)
-        self._refuse: tuple[str, float] | None = None
+        self._settings: Counter[str] = Counter()
         self._stop = threading.Event()
         self._generation = 0
         self.armed = False
@@ -80,14 +97,15 @@ class FaultBoard:
         for name in options.get("symbols") or ():
             self._require_symbol(name)
         for number in options.get("connection") or ():
-            self._require_connection(number)
+            self._connections.require(number)
         _log.info("fault %s %s", kind, {key: value for key, value in options.items() if value is not None})
         if kind in _EVENT_KINDS or (kind == "malformed" and options["in_place"]):
             return self._arm_event(kind, options)
         if kind in _FRAME_KINDS or kind == "malformed":
-            return self._send_frames(kind, options)
-        if self._turns is not None and kind in self._turns.kinds:
-            return self._turns.kinds[kind](options)
+            return self._connections.send_frames(kind, options)
+        for part in (self._turns, self._connections, self._private):
+            if part is not None and kind in part.kinds:
+                return part.kinds[kind](options)
         handler: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_do_{kind}")
         return handler(options)
 
@@ -96,11 +114,12 @@ class FaultBoard:
         with self._lock:
             self._prune()
             described = [fault.describe() for fault in (*self._events, *self._rest)]
-        mode = self.refuse_connection()
-        if mode is not None:
-            described.append({"kind": "refuse_connections", "mode": mode})
-        if self._clock.skew_us:
-            described.append({"kind": "clock_skew", "ms": self._clock.skew_us / 1000})
+        described += [*self._private.active(), *self._connections.active()]
+        if self._query_lag_ms:
+            described.append({"kind": "query_lag", "ms": self._query_lag_ms})
+        if self._clock.skew_us or self._clock.drift_ppm:
+            skew = {"ms": self._clock.skew_us / 1000, "drift_ppm": self._clock.drift_ppm}
+            described.append({"kind": "clock_skew", **skew})
         return described
 
     def falsified(self) -> list[dict[str, Any]]:
@@ -165,16 +184,19 @@ class FaultBoard:
                     fault.use()
 
         def venue_answer() -> Answer:
+            self._private.take_fate()  # nothing that an earlier request of this thread has left behind
             answer = true_answer()
+            fate = self._private.take_fate()
+            if fate is not None:
+                return fate.rest(answer)
             return snapshot.answer(query, answer) if snapshot is not None else answer
 
         answer = spoiler.answer(venue_answer) if spoiler is not None else venue_answer()
         return slow.delayed(answer) if slow is not None else answer
 
-    def refuse_connection(self) -> str | None:
-        """How new stream connections are refused now; ``None``: they are not."""
-        refuse = self._refuse
-        return refuse[0] if refuse is not None and time.monotonic() < refuse[1] else None
+    def refuse_connection(self, service: str) -> str | None:
+        """How new connections of a service are refused now; ``None``: they are not."""
+        return self._connections.refusal(service)
 
     # Kinds ------------------------------------------------------------------------------------------------------
 
@@ -195,63 +217,14 @@ class FaultBoard:
         self._arm(fault)
         return {"kind": "corrupt_level", "falsified": [level.describe() for level in fault.levels.values()]}
 
-    def _send_frames(self, kind: str, options: dict[str, Any]) -> dict[str, Any]:
-        connections = self._chosen(options)
-        data = frame_bytes(kind, options)
-        for connection in connections:
-            for _ in range(options["count"]):
-                connection.send_bytes(data)
-        return _hit(kind, connections)
-
-    def _do_disconnect(self, options: dict[str, Any]) -> dict[str, Any]:
-        connections = self._chosen(options)
-        code = options["code"]
-        if options["mode"] == "close_frame" and not (
-            1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code < 5000
-        ):
-            raise BadFault(
-                f"disconnect: {code} cannot stand in a close frame, expected 1000-1003, 1007-1014, 3000-4999"
-            )
-        for connection in connections:
-            if options["mode"] == "close_frame":
-                connection.close(code, options["reason"])
-            else:
-                connection.end_abruptly(reset=options["mode"] == "rst")
-        return _hit("disconnect", connections)
-
-    def _do_stall(self, options: dict[str, Any]) -> dict[str, Any]:
-        connections = self._chosen(options)
-        if not options["pongs"]:
-            for connection in connections:
-                connection.play_dead(options["seconds"])
-        elif connections:
-            # Bound to the connections of now: a client that reconnects is served again.
-            bound = {**options, "connection": [connection.identifier for connection in connections]}
-            self._arm_event("stall", bound)
-        return _hit("stall", connections)
-
-    def _do_slow_link(self, options: dict[str, Any]) -> dict[str, Any]:
-        connections = self._chosen(options)
-        for connection in connections:
-            connection.outbox.slow_down(options["delay_ms"] / 1000, options["bytes_per_s"], options["seconds"])
-        return _hit("slow_link", connections)
-
-    def _do_server_shutdown(self, options: dict[str, Any]) -> dict[str, Any]:
-        connections = self._chosen(options)
-        for connection in connections:
-            connection.announce_shutdown()
-        if options["close_after_s"] is not None:
-
-            def close() -> None:
-                for connection in connections:
-                    connection.close(1001, "server shutdown")
-
-            self._later(options["close_after_s"], close)
-        return _hit("server_shutdown", connections)
-
-    def _do_refuse_connections(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._refuse = (options["mode"], time.monotonic() + options["seconds"])
-        return {"kind": "refuse_connections"}
+    def _mute(self, options: dict[str, Any], connections: list[Connection]) -> None:
+        """Lose the events of some connections for a while."""
+        for service in (STREAM_SERVICE, WS_API_SERVICE):
+            numbers = [one.identifier for one in connections if one.service == service]
+            if numbers and service == STREAM_SERVICE:
+                self._arm_event("stall", {**options, "connection": numbers})
+            elif numbers:
+                self._private.arm("stall", {"seconds": options["seconds"], "connection": numbers})
 
     def _do_rest(self, options: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
@@ -275,11 +248,13 @@ class FaultBoard:
             with self._lock:
                 self._rest.append(fault)
             if options["seconds"] is not None:
-                self._later(options["seconds"], self._tidy)  # drops the copies of the books also if nobody asks
+                self.later(options["seconds"], self._tidy)  # drops the copies of the books also if nobody asks
         return {"kind": "snapshot_lag"}
 
     def _do_ban(self, options: dict[str, Any]) -> dict[str, Any]:
         verdict = self._ledger.ban("127.0.0.1", options["seconds"], self._clock.now_ms() / 1000)
+        for connection in self._connections.all(WS_API_SERVICE):
+            connection.close(1008, "banned")
         return {"kind": "ban", "banned_until_ms": verdict.banned_until_ms}
 
     def _do_use_weight(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -291,17 +266,27 @@ class FaultBoard:
         return {"kind": "forgive_weight"}
 
     def _do_clock_skew(self, options: dict[str, Any]) -> dict[str, Any]:
-        self._clock.set_skew_us(round(options["ms"] * 1000))
-        if options["seconds"] is not None:
-            self._later(options["seconds"], lambda: self._clock.set_skew_us(0))
+        self._clock.set_skew_us(round(options["ms"] * 1000), options["drift_ppm"])
+        self._for_a_while("clock_skew", options["seconds"], lambda: self._clock.set_skew_us(0))
         return {"kind": "clock_skew"}
+
+    def _do_query_lag(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._set_query_lag(options["ms"])
+        self._for_a_while("query_lag", options["seconds"], lambda: self._set_query_lag(0.0))
+        return {"kind": "query_lag"}
+
+    def _set_query_lag(self, lag_ms: float) -> None:
+        self._query_lag_ms = lag_ms
+        if self._side is not None:
+            self._side.set_read_lag(lag_ms / 1000)
 
     def _do_reset(self, options: dict[str, Any]) -> dict[str, Any]:
         self._the_market.reset()
-        connections = self._streams.connections() if options["disconnect"] else []
+        self._the_side.reset()
+        connections = self._connections.all() if options["disconnect"] else []
         for connection in connections:
             connection.close(1001, "reset")
-        return _hit("reset", connections)
+        return hit("reset", connections)
 
     def _do_clear(self, options: dict[str, Any]) -> dict[str, Any]:
         self._hub.release_held(self._let_go)
@@ -316,12 +301,13 @@ class FaultBoard:
             fault.end()
         for level in (level for fault in corrupters for level in fault.levels.values()):
             self._books.keep_off(level.symbol, level.side, level.price, 0.0)
-        self._refuse = None
+        self._private.clear()
+        self._set_query_lag(0.0)
+        self._users.hurry()
         self._clock.set_skew_us(0)
         if self._market is not None:
             self._market.freeze(0.0)
-        for connection in self._streams.connections():
-            connection.revive()
+        self._connections.clear()
         self._hub.flush()
         return {"kind": "clear"}
 
@@ -339,6 +325,11 @@ class FaultBoard:
         assert self._market is not None
         return self._market
 
+    @property
+    def _the_side(self) -> PrivateSide:
+        assert self._side is not None
+        return self._side
+
     def _symbols(self) -> list[str]:
         if self._replay is not None:
             return list(self._replay.recording.symbols)
@@ -348,25 +339,18 @@ class FaultBoard:
         if name not in self._symbols():
             raise BadFault(f"symbol {name!r} is not listed, expected one of {', '.join(self._symbols()[:20])}")
 
-    def _chosen(self, options: dict[str, Any]) -> list[Connection]:
-        """Connections that pass the filters of a request."""
-        wanted, streams, symbols = options.get("connection"), options.get("streams"), options.get("symbols")
-        chosen = []
-        for connection in self._streams.connections():
-            names = list(connection.subscriptions.streams)
-            if wanted is not None and connection.identifier not in wanted:
-                continue
-            if streams is not None and not set(streams) & set(names):
-                continue
-            if symbols is not None and not {name.split("@", 1)[0].upper() for name in names} & set(symbols):
-                continue
-            chosen.append(connection)
-        return chosen
+    def _for_a_while(self, kind: str, seconds: float | None, undo: Callable[[], None]) -> None:
+        """Undo a setting after some seconds, unless it has been set anew by then."""
+        with self._lock:
+            self._settings[kind] += 1
+            number = self._settings[kind]
 
-    def _require_connection(self, number: int) -> None:
-        alive = [connection.identifier for connection in self._streams.connections()]
-        if number not in alive:
-            raise BadFault(f"connection {number} is not open, expected one of {', '.join(map(str, alive)) or 'none'}")
+        def undo_this() -> None:
+            if self._settings[kind] == number:
+                undo()
+
+        if seconds is not None:
+            self.later(seconds, undo_this)
 
     def _tidy(self) -> None:
         with self._lock:
@@ -381,16 +365,12 @@ class FaultBoard:
                 fault.end()
         self.armed = bool(self._events)
 
-    def _later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something after a while, unless the board is cleared or stopped before."""
+    def later(self, seconds: float, action: Callable[[], None], even_if_cleared: bool = False) -> None:
+        """Do something after a while, unless the board is stopped (or cleared) before."""
         generation = self._generation
 
         def wait() -> None:
-            if not self._stop.wait(seconds) and generation == self._generation:
+            if not self._stop.wait(seconds) and (even_if_cleared or generation == self._generation):
                 action()
 
         threading.Thread(target=wait, name="sandbox-fault", daemon=True).start()
-
-
-def _hit(kind: str, connections: list[Connection]) -> dict[str, Any]:
-    return {"kind": kind, "connections": [connection.identifier for connection in connections]}

@@ -1,4 +1,4 @@
-"""The opening handshake of a stream connection: reading the request, finding out what it asks for, answering it."""
+"""The opening handshake of a websocket connection: reading the request, finding out what it asks for, answering it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,21 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+WRONG_TIME_UNIT = Refusal(
+    400,
+    "Bad Request",
+    '{"code":-1194,"msg":"Invalid value for time unit; expected either MICROSECOND or MILLISECOND."}',
+)
+"""The answer to a URL whose ``timeUnit`` is none."""
+
+
 def parse_target(path: str) -> Target | Refusal:
     """Read the request path of a stream connection; percent-encoding is undone after splitting."""
     parts = urlsplit(path)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     unit = query.get("timeUnit", "MILLISECOND")
     if unit not in TIME_UNITS:
-        body = '{"code":-1194,"msg":"Invalid value for time unit; expected either MICROSECOND or MILLISECOND."}'
-        return Refusal(400, "Bad Request", body)
+        return WRONG_TIME_UNIT
     route = unquote(parts.path)
     if route == "/stream" or route == "/stream/":
         names, combined = query.get("streams", ""), True
@@ -90,19 +97,14 @@ def read_head(connection: socket.socket, stopping: threading.Event) -> Request |
     return Request(path=words[1], headers=headers, method=words[0], protocol=words[2])
 
 
-def answer(request: Request, refusal: Refusal | None) -> tuple[bytes, Target | None]:
-    """The bytes to answer with, and the target when the connection is accepted."""
-    wanted = parse_target(request.path)
-    if refusal is None and isinstance(wanted, Refusal):
-        refusal = wanted
-    if refusal is not None or isinstance(wanted, Refusal):
-        assert refusal is not None
-        return _plain(refusal), None
+def accepted(request: Request) -> tuple[bytes, bool]:
+    """The answer to an upgrade request whose URL is right, and whether it was one."""
     response = ServerProtocol(logger=_quiet).accept(request)
-    return response.serialize(), wanted if response.status_code == 101 else None
+    return response.serialize(), response.status_code == 101
 
 
-def _plain(refusal: Refusal) -> bytes:
+def refused(refusal: Refusal) -> bytes:
+    """The answer to a refused handshake."""
     body = refusal.body.encode()
     headers = Headers(
         [

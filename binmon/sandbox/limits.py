@@ -61,6 +61,11 @@ class WeightLedger:
             left = int((account.window + 1) * self._window_s - now_s) + 1
             return Verdict(429, account.used, left)
 
+    def add(self, address: str, weight: int, now_s: float) -> None:
+        """Add weight that is only known to be due after the answer; it may go over the limit."""
+        with self._lock:
+            self._account(address, now_s).used += weight
+
     def ban(self, address: str, seconds: float, now_s: float) -> Verdict:
         """Ban an address for some seconds, whatever it has done."""
         with self._lock:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict  # type: ignore[import-untyped, unused-ignore]
 
+from .self_trades import Prevention, SelfTrade
+
 
 class Side(enum.Enum):
     """Side of an order, named as on the wire."""
@@ -48,6 +50,8 @@ class OrderStatus(enum.Enum):
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
     REJECTED = "REJECTED"
+    EXPIRED_IN_MATCH = "EXPIRED_IN_MATCH"
+    """Kept from trading with another order of its owner."""
 
 
 @dataclass(slots=True)
@@ -121,6 +125,8 @@ class MatchingEngine:
         self._levels: dict[Side, SortedDict[int, _Level]] = {Side.BUY: SortedDict(), Side.SELL: SortedDict()}
         self._changes: list[LevelChange] = []
         self._trades: list[Trade] = []
+        self._next_prevention_id = 1
+        self._preventions: list[Prevention] = []
 
     @property
     def last_trade_id(self) -> int:
@@ -136,6 +142,7 @@ class MatchingEngine:
         time_us: int,
         time_in_force: TimeInForce = TimeInForce.GTC,
         post_only: bool = False,
+        self_trade: SelfTrade = SelfTrade.NONE,
     ) -> Order:
         """Take a new order: match it, rest or expire what is left, and return it in its new state.
 
@@ -149,10 +156,14 @@ class MatchingEngine:
         if post_only and self._would_trade(side, price):
             order.status = OrderStatus.REJECTED
             return order
-        if time_in_force is TimeInForce.FOK and self._available(side, price, quantity) < quantity:
-            order.status = OrderStatus.EXPIRED
+        if time_in_force is TimeInForce.FOK:
+            without = owner if self_trade is not SelfTrade.NONE else None
+            if sum(lots for _, lots in self.fillable(side, price, quantity, without)) < quantity:
+                order.status = OrderStatus.EXPIRED
+                return order
+        self._match(order, self_trade)
+        if order.status is OrderStatus.EXPIRED_IN_MATCH:
             return order
-        self._match(order)
         if not order.remaining:
             order.status = OrderStatus.FILLED
         elif price is None or time_in_force is not TimeInForce.GTC:
@@ -188,6 +199,23 @@ class MatchingEngine:
         del level.orders[order_id]
         level.total -= order.remaining
         order.status = OrderStatus.CANCELED
+        self._level_changed(order.side, key, level)
+        return order
+
+    def reduce(self, order_id: int, lots: int) -> Order | None:
+        """Take some lots from a resting order, which keeps its place; ``None`` when no such order rests.
+
+        Raises ``ValueError`` when nothing or too much would be taken.
+        """
+        order = self._orders.get(order_id)
+        if order is None or order.price is None:
+            return None
+        if not 0 < lots < order.remaining:
+            raise ValueError(f"cannot take {lots} from an order of {order.remaining}")
+        order.quantity -= lots
+        key = self._key(order.side, order.price)
+        level = self._levels[order.side][key]
+        level.total -= lots
         self._level_changed(order.side, key, level)
         return order
 
@@ -232,6 +260,29 @@ class MatchingEngine:
         """Up to ``limit`` levels as (price, quantity), best first."""
         return list(islice(self._walk(side), limit))
 
+    def fillable(
+        self, side: Side, price: int | None, quantity: int, without_owner: str | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """What a new order would trade against, as (price, quantity), best first, up to its quantity.
+
+        ``without_owner`` leaves the orders of one owner out. The book must not change while it is walked.
+        """
+        missing = quantity
+        for maker_price, total in self._walk(side.opposite):
+            if missing <= 0 or not self._crosses(side, price, maker_price):
+                return
+            if without_owner is not None:
+                own = self.orders_at(side.opposite, maker_price)
+                total -= sum(order.remaining for order in own if order.owner == without_owner)
+            if total:
+                yield maker_price, min(total, missing)
+                missing -= total
+
+    def take_preventions(self) -> list[Prevention]:
+        """Hand over which orders were kept from trading since the last call, and forget it."""
+        preventions, self._preventions = self._preventions, []
+        return preventions
+
     def drain(self) -> Activity:
         """Hand over what happened since the last call and forget it."""
         activity = Activity(self._changes, self._trades)
@@ -256,26 +307,40 @@ class MatchingEngine:
             return True
         return maker_price <= price if side is Side.BUY else maker_price >= price
 
-    def _available(self, side: Side, price: int | None, enough: int) -> int:
-        """Lots an order could trade against, counted until there are ``enough``."""
-        found = 0
-        for maker_price, total in self._walk(side.opposite):
-            if found >= enough or not self._crosses(side, price, maker_price):
-                break
-            found += total
-        return found
-
-    def _match(self, taker: Order) -> None:
+    def _match(self, taker: Order, self_trade: SelfTrade) -> None:
         maker_side = taker.side.opposite
         levels = self._levels[maker_side]
-        while taker.remaining and levels:
+        while taker.remaining and levels and taker.status is OrderStatus.NEW:
             key, level = levels.peekitem(0)
             if not self._crosses(taker.side, taker.price, abs(key)):
                 break
-            while taker.remaining and level.orders:
+            before = level.total
+            while taker.remaining and level.orders and taker.status is OrderStatus.NEW:
                 maker = next(iter(level.orders.values()))
-                self._execute(maker, taker, level, abs(key))
-            self._level_changed(maker_side, key, level)
+                if maker.owner == taker.owner and self_trade is not SelfTrade.NONE:
+                    self._prevent(maker, taker, level, abs(key), self_trade)
+                else:
+                    self._execute(maker, taker, level, abs(key))
+            if level.total != before:
+                self._level_changed(maker_side, key, level)
+
+    def _prevent(self, maker: Order, taker: Order, level: _Level, price: int, mode: SelfTrade) -> None:
+        """Let one or both of two orders expire that must not trade with each other."""
+        maker_expires, taker_expires = mode is not SelfTrade.EXPIRE_TAKER, mode is not SelfTrade.EXPIRE_MAKER
+        quantity = min(maker.remaining, taker.remaining)
+        if maker_expires:
+            maker.status = OrderStatus.EXPIRED_IN_MATCH
+            level.total -= maker.remaining
+            del level.orders[maker.order_id]
+            del self._orders[maker.order_id]
+        if taker_expires:
+            taker.status = OrderStatus.EXPIRED_IN_MATCH
+        self._preventions.append(
+            Prevention(
+                self._next_prevention_id, price, quantity, maker.order_id, taker.order_id, maker_expires, taker_expires
+            )
+        )
+        self._next_prevention_id += 1
 
     def _execute(self, maker: Order, taker: Order, level: _Level, price: int) -> None:
         quantity = min(maker.remaining, taker.remaining)

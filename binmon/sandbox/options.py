@@ -13,6 +13,8 @@ class SandboxOptions:
     """Port of REST and of the fault desk; 0 takes any free one."""
     stream_port: int = 0
     """Port of the market streams; 0 takes any free one."""
+    ws_api_port: int = 0
+    """Port of the WebSocket API; 0 takes any free one."""
     symbols: tuple[str, ...] | None = None
     """Symbols to list; ``None`` lists the default ones."""
     generated_symbols: int = 0
@@ -32,7 +34,7 @@ class SandboxOptions:
     pong_timeout_s: float = 60.0
     """Seconds a pong may take before the connection is cut."""
     life_s: float = 86_400.0
-    """Seconds after which a stream connection is closed by the server."""
+    """Seconds after which a stream or WebSocket API connection is closed by the server."""
     life_notice_s: float | None = None
     """Seconds before that at which serverShutdown is announced on the connection; ``None``: it comes unannounced."""
     weight_limit: int = 6000
@@ -42,9 +44,9 @@ class SandboxOptions:
     ban_s: float = 120.0
     """First ban after ignored 429s; each further one is twice as long, up to three days."""
     connect_limit: int = 300
-    """Stream connection attempts within five minutes."""
+    """Connection attempts within five minutes, at the streams and at the WebSocket API each."""
     messages_per_second: int = 5
-    """Frames a client may send in a second."""
+    """Frames a client of the streams may send in a second."""
     max_streams: int = 1024
     """Streams on one connection."""
     backlog_bytes: int = 32 * 1024 * 1024

@@ -1,4 +1,5 @@
-"""The REST server: HTTP/1.1 with keep-alive over the endpoint table, request weight, and the fault desk.
+"""The REST server: HTTP/1.1 with keep-alive over the endpoint table, the private side, request weight, and the fault
+desk.
 
 ``/sandbox/*`` is not the venue: it injects faults and shows the state, costs no weight and is never disturbed.
 """
@@ -23,6 +24,8 @@ from .endpoints import Endpoint
 from .handshake import TIME_UNITS
 from .limits import Verdict, WeightLedger
 from .parameters import ApiError, Parameters
+from .trading.operations import Call, Operation, PrivateSide
+from .trading.signatures import rest_payload
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ Disturb = Callable[[str, str, Callable[[], Answer]], Answer]
 
 
 class RestServer:
-    """Listens on loopback and answers from an endpoint table.
+    """Listens on loopback and answers from an endpoint table and from the operations of a private side, if there is one.
 
     Raises ``OSError`` from the constructor when the port is taken.
     """
@@ -69,8 +72,16 @@ class RestServer:
         ledger: WeightLedger,
         desk: Desk,
         disturb: Disturb,
+        private: PrivateSide | None = None,
     ) -> None:
         self.table = table
+        self._private = private
+        self._operations: dict[tuple[str, str], Operation] = {
+            operation.rest: operation
+            for operation in (private.operations if private is not None else ())
+            if operation.rest is not None
+        }
+        self._private_paths = {path for _, path in self._operations}
         self.clock = clock
         self.ledger = ledger
         self.desk = desk
@@ -114,7 +125,7 @@ class RestServer:
             return self.desk(method, target, body)
         with self._lock:
             self._paths[path] += 1
-        answer = self.disturb(path, query, lambda: self._venue(method, path, query, headers, address))
+        answer = self.disturb(path, query, lambda: self._venue(method, path, query, headers, address, body))
         with self._lock:
             self._statuses[answer.status] += 1
         if not answer.from_venue:
@@ -123,7 +134,12 @@ class RestServer:
         weights = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
         return replace(answer, headers={**weights, **answer.headers})
 
-    def _venue(self, method: str, path: str, query: str, headers: Mapping[str, str], address: str) -> Answer:
+    def _venue(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], address: str, body: bytes
+    ) -> Answer:
+        operation = self._operations.get((method, path))
+        if operation is not None and self._private is not None:
+            return self._operate(self._private, operation, query, headers, address, body)
         endpoint = self.table.get(path)
         parameters = Parameters(query)
         weight = endpoint.weight(parameters) if endpoint is not None else 1
@@ -132,23 +148,62 @@ class RestServer:
             return refused(verdict, self.ledger.limit)
         if path.startswith("/api/v3/userDataStream"):
             return Answer(410, _GONE, _HTML)
+        if path in self._private_paths or (endpoint is not None and method != "GET"):
+            return _error(ApiError(405, -1020, f"Request method '{method}' not supported"))
         if endpoint is None:
             return _not_found(headers)
-        if method != "GET":
-            return _error(ApiError(405, -1020, f"Request method '{method}' not supported"))
-        unit = headers.get("X-MBX-TIME-UNIT", "MILLISECOND")
         try:
-            if unit not in TIME_UNITS:
-                text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
-                raise ApiError(400, -1194, text)
+            micro = _wants_microseconds(headers)
             # The order of the reference: what is missing, then what was not asked for, then wrong values.
             for name in endpoint.mandatory:
                 parameters.text(name)
             if endpoint.known is not None:
                 parameters.check_known(endpoint.known)
-            return Answer(200, endpoint.handler(parameters, TIME_UNITS[unit]))
+            return Answer(200, endpoint.handler(parameters, micro))
         except ApiError as error:
             return _error(error)
+
+    def _operate(
+        self,
+        private: PrivateSide,
+        operation: Operation,
+        query: str,
+        headers: Mapping[str, str],
+        address: str,
+        body: bytes,
+    ) -> Answer:
+        """Answer a signed request. What is free on success is charged once it has failed."""
+        form = body.decode("latin-1") if operation.rest is not None and operation.rest[0] != "GET" else ""
+        parameters = Parameters(query, form)
+        weight = operation.weight(parameters)
+        now_s = self.clock.now_ms() / 1000
+        verdict = self.ledger.charge(address, 0 if operation.free_on_success else weight, now_s)
+        if verdict.status != 200:
+            return refused(verdict, self.ledger.limit)
+        try:
+            micro = _wants_microseconds(headers)
+            payload, signature = rest_payload(query, form)
+            if not payload.isascii():
+                # Parameters are to be encoded first and signed then (reference: 2.3).
+                raise ApiError(400, -1022, "Signature for this request is not valid.")
+            key = headers.get("X-MBX-APIKEY")
+            account, api_key = private.authorize(key, payload, signature, parameters, operation.security)
+            text = operation.run(Call(parameters, account, api_key, micro))
+        except ApiError as error:
+            if operation.free_on_success:
+                self.ledger.add(address, weight, now_s)
+            return _error(error)
+        if not operation.is_order:
+            return Answer(200, text)
+        short, day = (str(entry["count"]) for entry in private.order_counts(account))
+        return Answer(200, text, headers={"X-MBX-ORDER-COUNT-10S": short, "X-MBX-ORDER-COUNT-1D": day})
+
+
+def _wants_microseconds(headers: Mapping[str, str]) -> bool:
+    unit = headers.get("X-MBX-TIME-UNIT", "MILLISECOND")
+    if unit not in TIME_UNITS:
+        raise ApiError(400, -1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+    return TIME_UNITS[unit]
 
 
 def refused(verdict: Verdict, limit: int) -> Answer:
@@ -168,7 +223,8 @@ def refused(verdict: Verdict, limit: int) -> Answer:
 
 
 def _error(error: ApiError) -> Answer:
-    return Answer(error.status, error.body())
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    return Answer(error.status, error.body(), headers=headers)
 
 
 def _not_found(headers: Mapping[str, str]) -> Answer:
@@ -233,8 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length)) if length.isdigit() and length != "0" else b""
         owner = self.server.owner
         headers = {"Accept": self.headers.get("Accept", "")}
-        if unit := self.headers.get("X-MBX-TIME-UNIT"):
-            headers["X-MBX-TIME-UNIT"] = unit
+        for name in ("X-MBX-TIME-UNIT", "X-MBX-APIKEY"):
+            if value := self.headers.get(name):
+                headers[name] = value
         answer = owner.answer(self.command, self.path, headers, self.client_address[0], body)
         if answer.delay_s and owner.stopping.wait(answer.delay_s):
             self.close_connection = True  # The sandbox stops; the client's connection is cut already.

@@ -26,7 +26,7 @@ _ERRORS = {
 _ADVICE = "Please use WebSocket Streams for live updates to avoid bans."
 
 
-def _infrastructure(status: int, headers: dict[str, str]) -> Answer:
+def infrastructure_page(status: int, headers: dict[str, str]) -> Answer:
     """A page of a firewall or a proxy: HTML, and none of the headers of the venue, which has not seen the request."""
     title = f"{status} {HTTPStatus(status).phrase}"
     page = (
@@ -98,7 +98,7 @@ class RestFault(_Counted):
         if mode == "status":
             return self._failure(status or 503)
         if mode == "html":
-            return _infrastructure(status or 200, {})
+            return infrastructure_page(status or 200, {})
         if mode == "reset":
             return Answer(500, "", reset=True)
         if mode == "empty":
@@ -117,7 +117,7 @@ class RestFault(_Counted):
         headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
         error = _ERRORS.get(status)
         if error is None:
-            return _infrastructure(status, headers)
+            return infrastructure_page(status, headers)
         if status == 418:
             until_ms = time.time_ns() // 1_000_000 + int(retry_after or 0) * 1000
             error = ApiError(418, -1003, f"Way too much request weight used; IP banned until {until_ms}. {_ADVICE}")

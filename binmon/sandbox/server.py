@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import time
-from dataclasses import asdict
+from collections import Counter
 from typing import Any, Self
 
 from . import symbols
@@ -15,14 +16,23 @@ from .desk import FaultDesk
 from .endpoints import Endpoint, Routes
 from .faults import FaultBoard
 from .hub import StreamHub
+from .key_files import KeyFiles
 from .limits import WeightLedger
 from .market import Market
 from .options import SandboxOptions
+from .private_faults import PrivateFaults
 from .replay import Replay, ReplayRoutes, load_recording
 from .rest import RestServer
-from .streams import StreamServer
+from .streams import stream_server
 from .symbol_market import SymbolMarket
+from .trading.keys import IssuedKey, open_accounts
+from .trading.operations import PrivateSide
+from .user_streams import UserStreams
+from .websocket_server import WebSocketServer
 from .whole_market import whole_market
+from .ws_api import PATH as WS_API_PATH
+from .ws_api import Venue, ws_api_server
+from .ws_api_methods import Methods
 
 _log = logging.getLogger(__name__)
 
@@ -57,22 +67,58 @@ class Sandbox:
             instruments += whole_market(options.generated_symbols, named, options.seed, options.generated_rate)
             self.market = Market(instruments, self.hub, self.clock, options.seed)
             table = Routes(self.market, self.clock, options.weight_limit).table
-        self.streams = StreamServer(options, self.hub, self.clock)
-        self.faults = FaultBoard(self.hub, self.streams, self.clock, self.ledger, self.market, self.replay)
-        self.hub.interceptor = self.faults
-        self.streams.refuse = self.faults.refuse_connection
-        desk = FaultDesk(self.faults, self.state)
-        try:
-            self.rest = RestServer(
-                options.rest_port, table, self.clock, self.ledger, desk.answer, self.faults.disturb_rest
-            )
-        except OSError:
-            self.streams.stop(time.monotonic())
-            raise
         digest = hashlib.sha256(f"binmon sandbox {options.seed}".encode())
         self.api_key = digest.hexdigest()
         """Key of the sandbox's user; the same for the same seed."""
         self.api_secret = hashlib.sha256(digest.digest()).hexdigest()
+        self.private: PrivateSide | None = None
+        """Accounts and orders; a replay has none."""
+        self._keys: list[IssuedKey] = []
+        if self.market is not None:
+            self.private = PrivateSide(self.market, self.clock)
+            self._keys = open_accounts(self.private.accounts, options.seed, self.api_key, self.api_secret)
+        self._key_files = KeyFiles(self._keys)
+        answers = PrivateFaults()
+        self.users = UserStreams(self.clock, answers)
+        identifiers = itertools.count(1)
+        self.services: list[WebSocketServer] = []
+        self.faults = FaultBoard(
+            self.hub,
+            self.services,
+            self.clock,
+            self.ledger,
+            self.market,
+            self.replay,
+            self.private,
+            answers,
+            self.users,
+        )
+        self.hub.interceptor = self.faults
+        if self.private is not None:
+            self.private.operations[:] = [answers.guarded(operation) for operation in self.private.operations]
+        methods = Methods(table, self.private, self.clock)
+        venue = Venue(
+            methods, self.ledger, self.clock, self.users, answers,
+            lambda seconds, send: self.faults.later(seconds, send, even_if_cleared=True),
+        )  # fmt: skip
+        orders = self.private.ledger if self.private is not None else None
+        desk = FaultDesk(self.faults, self.state, orders)
+        try:
+            self.streams = self._serve(stream_server(options, self.hub, self.clock, identifiers))
+            self.ws_api = self._serve(ws_api_server(options, venue, identifiers))
+            self.rest = RestServer(
+                options.rest_port, table, self.clock, self.ledger, desk.answer, self.faults.disturb_rest, self.private
+            )
+        except OSError:
+            for service in self.services:
+                service.stop(time.monotonic())
+            raise
+
+    def _serve(self, service: WebSocketServer) -> WebSocketServer:
+        """Put a service among those that start, stop and have faults."""
+        service.refuse = lambda: self.faults.refuse_connection(service.service)
+        self.services.append(service)
+        return service
 
     @property
     def rest_url(self) -> str:
@@ -85,6 +131,11 @@ class Sandbox:
         return f"ws://127.0.0.1:{self.streams.port}"
 
     @property
+    def ws_api_url(self) -> str:
+        """URL of the WebSocket API, with its path."""
+        return f"ws://127.0.0.1:{self.ws_api.port}{WS_API_PATH}"
+
+    @property
     def symbols(self) -> list[str]:
         """Names of all listed symbols."""
         if self.replay is not None:
@@ -92,13 +143,19 @@ class Sandbox:
         assert self.market is not None
         return [market.instrument.symbol for market in self.market.symbols()]
 
+    def keys(self) -> list[IssuedKey]:
+        """All keys of the private side with what signs for them; none in a replay."""
+        return list(self._keys)
+
     def start(self) -> None:
         """Start all threads."""
         if self.market is not None:
             self.market.start()
         if self.replay is not None:
             self.replay.start()
-        self.streams.start()
+        self.users.start()
+        for service in self.services:
+            service.start()
         self.rest.start()
 
     def stop(self, deadline_s: float = 2.0) -> None:
@@ -109,8 +166,12 @@ class Sandbox:
             self.market.stop(deadline_s / 4)
         if self.replay is not None:
             self.replay.stop(deadline_s / 4)
-        self.streams.stop(deadline)
+        half = (deadline + time.monotonic()) / 2
+        for service in self.services:
+            service.stop(half if service is not self.services[-1] else deadline)
+        self.users.stop(max(0.1, deadline - time.monotonic()))
         self.rest.stop(max(0.1, deadline - time.monotonic()))
+        self._key_files.remove()
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,17 +186,20 @@ class Sandbox:
             "event": "sandbox.ready",
             "rest": self.rest_url,
             "stream": self.stream_url,
-            "ws_api": None,
+            "ws_api": self.ws_api_url,
             "api_key": self.api_key,
             "api_secret": self.api_secret,
+            "keys": self._key_files.describe(),
             "symbols": self.symbols,
             "pid": os.getpid(),
         }
 
     def state(self) -> dict[str, Any]:
         """What ``GET /sandbox/state`` answers."""
-        connections = self.streams.connections()
-        counters: dict[str, Any] = {**self.rest.counters(), **self.streams.counters()}
+        connections = [connection for service in self.services for connection in service.connections()]
+        counters: dict[str, Any] = self.rest.counters() | sum(
+            (Counter(service.counters()) for service in self.services), Counter()
+        )
         alive = sum(connection.frames_sent for connection in connections)
         counters["frames_delivered"] = counters.get("frames_delivered", 0) + alive
         counters["weight_used"] = self.ledger.used("127.0.0.1", self.clock.now_ms() / 1000)
@@ -153,7 +217,7 @@ class Sandbox:
             "time": self.clock.now_ms(),
             "seed": self.options.seed,
             "symbols": listed,
-            "connections": [asdict(connection.info()) for connection in connections],
+            "connections": [connection.info() for connection in connections],
             "counters": counters,
             "faults": self.faults.active(),
             "falsified": self.faults.falsified(),

@@ -1,140 +1,113 @@
-"""The market stream server: accept loop, admission of connections, and the list of those alive."""
+"""The market streams: what is said on their connections."""
 
 from __future__ import annotations
 
-import itertools
-import logging
-import socket
-import struct
-import threading
-import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
-from .clock import VenueClock
+from websockets.http11 import Request
+
+from . import control, handshake
+from .clock import VenueClock, stamp
 from .connection import Connection
-from .handshake import Refusal
-from .hub import StreamHub
+from .hub import Message, StreamHub
 from .options import SandboxOptions
+from .websocket_server import WebSocketServer
 
-_log = logging.getLogger(__name__)
-_CONNECT_WINDOW_S = 300.0
-_SEND_BUFFER = 256 * 1024
+SERVICE = "stream"
+"""Name of the service in the state and for faults."""
 
 
-class StreamServer:
-    """Listens on loopback and runs one thread a connection.
+def stream_server(
+    options: SandboxOptions, hub: StreamHub, clock: VenueClock, identifiers: Iterator[int]
+) -> WebSocketServer:
+    """The service of the market streams. Raises ``OSError`` when its port is taken."""
+    return WebSocketServer(
+        SERVICE,
+        options.stream_port,
+        lambda connection: StreamDialogue(connection, hub, clock, options.max_streams),
+        options,
+        clock,
+        identifiers,
+        options.messages_per_second,
+    )
 
-    Raises ``OSError`` from the constructor when the port is taken.
-    """
 
-    def __init__(self, options: SandboxOptions, hub: StreamHub, clock: VenueClock) -> None:
-        self.options = options
-        self.hub = hub
-        self.clock = clock
-        self.stopping = threading.Event()
-        self.refuse: Callable[[], str | None] = lambda: None
-        """Asked for each new connection: ``None`` to admit it, or ``tcp``, ``http_503``, ``http_429``."""
-        self._lock = threading.Lock()
-        self._connections: dict[int, tuple[Connection, threading.Thread]] = {}
-        self._identifiers = itertools.count(1)
-        self._counters: Counter[str] = Counter()
-        self._attempts: dict[str, deque[float]] = {}
-        self._listener = socket.create_server(("127.0.0.1", options.stream_port), backlog=512)
-        self._listener.settimeout(0.2)
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, name="sandbox-streams", daemon=True)
+class StreamDialogue:
+    """A connection of the market streams: its subscriptions, and events in the shape it wants."""
 
-    def start(self) -> None:
-        """Start accepting."""
-        self._thread.start()
+    def __init__(self, connection: Connection, hub: StreamHub, clock: VenueClock, max_streams: int) -> None:
+        self._connection = connection
+        self._hub = hub
+        self._clock = clock
+        self._microseconds = False
+        self._asked: tuple[str, ...] = ()
+        self._subscriptions = control.Subscriptions(
+            False,
+            max_streams,
+            lambda streams: hub.subscribe(self, streams),
+            lambda stream: hub.unsubscribe(self, stream),
+        )
 
-    def stop(self, deadline: float) -> None:
-        """Close all connections with a close frame and wait for them until ``deadline`` (monotonic seconds)."""
-        self.stopping.set()
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)  # Wakes the accept loop at once.
-        except OSError as error:
-            _log.debug("the accept loop ends with its timeout: %s", error)
-        for connection in self.connections():
-            connection.close(1001, "sandbox stops")
-        with self._lock:
-            threads = [thread for _, thread in self._connections.values()]
-        half = (deadline + time.monotonic()) / 2
-        for thread in threads:
-            thread.join(max(0.0, half - time.monotonic()))
-        for connection in self.connections():
-            connection.end_abruptly(reset=True)
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if self._thread.ident is not None:
-            self._thread.join(max(0.05, deadline - time.monotonic()))
-        self._listener.close()
+    @property
+    def identifier(self) -> int:
+        """Number of the connection."""
+        return self._connection.identifier
 
-    def connections(self) -> list[Connection]:
-        """All connections alive, oldest first."""
-        with self._lock:
-            return [connection for connection, _ in self._connections.values()]
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes the client has not taken yet; none for a connection that gets no events."""
+        return self._connection.backlog_bytes
 
-    def count(self, name: str) -> None:
-        """Add one to a counter shown in ``GET /sandbox/state``."""
-        with self._lock:
-            self._counters[name] += 1
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it listens to, in order of subscription."""
+        return tuple(self._subscriptions.streams)
 
-    def counters(self) -> dict[str, int]:
-        """All counters."""
-        with self._lock:
-            return dict(self._counters)
+    def deliver(self, message: Message) -> None:
+        """Queue an event (called by the hub)."""
+        if self._connection.delivering:
+            self._connection.deliver(message.frame(self._subscriptions.combined, self._microseconds))
 
-    def forget(self, connection: Connection) -> None:
-        """Called by a connection as the last thing it does."""
-        with self._lock:
-            self._connections.pop(connection.identifier, None)
-            self._counters["disconnects"] += 1
-            self._counters["frames_delivered"] += connection.frames_sent
+    def flush(self) -> None:
+        """Write what is queued, as far as it goes without waiting."""
+        self._connection.flush()
 
-    def admission(self, peer: str) -> Refusal | None:
-        """Whether a new connection may open (reference: 300 attempts per 5 minutes and IP)."""
-        fault = self.refuse()
-        if fault == "http_503":
-            self.count("connects_refused")
-            return Refusal(503, "Service Unavailable", "<html><body>Service Unavailable</body></html>")
-        now = time.monotonic()
-        with self._lock:
-            attempts = self._attempts.setdefault(peer, deque())
-            while attempts and attempts[0] <= now - _CONNECT_WINDOW_S:
-                attempts.popleft()
-            attempts.append(now)
-            over = len(attempts) > self.options.connect_limit
-            wait_s = int(attempts[0] + _CONNECT_WINDOW_S - now) + 1
-        if over or fault == "http_429":
-            self.count("connects_refused")
-            body = '{"code":-1034,"msg":"Too many connections."}'
-            return Refusal(429, "Too Many Requests", body, (("Retry-After", str(wait_s)),))
-        return None
+    def greet(self, request: Request) -> tuple[bytes, bool]:
+        """Take the URLs of raw and combined streams."""
+        target = handshake.parse_target(request.path)
+        if isinstance(target, handshake.Refusal):
+            return handshake.refused(target), False
+        self._microseconds = target.microseconds
+        self._subscriptions.combined = target.combined
+        self._asked = target.streams
+        return handshake.accepted(request)
 
-    def _accept(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                raw, address = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:
-                if not self.stopping.wait(0.1):
-                    _log.error("accepting stream connections failed: %s", error)
-                continue
-            if self.refuse() == "tcp":
-                self.count("connects_refused")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                raw.close()
-                continue
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # What waits for a slow client waits here, where it is counted, and not in the operating system.
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            connection = Connection(next(self._identifiers), raw, address[0], self)
-            thread = threading.Thread(
-                target=connection.run, name=f"sandbox-connection-{connection.identifier}", daemon=True
-            )
-            with self._lock:
-                self._connections[connection.identifier] = (connection, thread)
-            thread.start()
+    def opened(self) -> None:
+        """Subscribe to the streams of the URL."""
+        if not self._subscriptions.add(list(self._asked)):
+            self._connection.close(1008, "too many streams")
+
+    def hear(self, text: str) -> None:
+        """Carry out a control message."""
+        self._connection.say(control.answer(text, self._subscriptions))
+
+    def shutdown_notice(self) -> bytes:
+        """The event ``serverShutdown``, raw or combined."""
+        now_us = self._clock.now_us()
+        text = '{{"e":"serverShutdown","E":{}}}'
+        notice = Message("!serverShutdown", "", lambda micro: text.format(stamp(now_us, micro)))
+        return notice.frame(self._subscriptions.combined, self._microseconds)
+
+    def ended(self) -> None:
+        """Give up all subscriptions."""
+        for stream in self.streams:
+            self._hub.unsubscribe(self, stream)
+
+    def look(self) -> dict[str, Any]:
+        """Subscriptions and their shape."""
+        return {
+            "streams": list(self.streams),
+            "combined": self._subscriptions.combined,
+            "microseconds": self._microseconds,
+        }

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from . import payloads
 from .aggregation import DiffAggregation
 from .candles import INTERVALS, Candle, CandleStore
+from .flow import OWNER as FLOW
 from .flow import OrderFlow
 from .hub import StreamHub
-from .matching import LevelChange, MatchingEngine, Side, Trade
+from .market_followers import Owners, Watcher
+from .matching import MatchingEngine, Side, Trade
 from .payloads import AggregateTrade, DayStatistics, Top
 from .symbols import Instrument
 from .trade_history import TradeHistory
@@ -23,16 +24,6 @@ from .trade_history import TradeHistory
 MAX_DEPTH = 5000
 """Levels a side that the venue shows at most (reference: Binance Spot REST, depth)."""
 _PARTIAL_DEPTHS = (5, 10, 20)
-
-
-class Watcher(Protocol):
-    """Something that follows every change of a book. Both methods are called while the symbol's lock is held."""
-
-    def take(self, changes: list[LevelChange]) -> None:
-        """One whole action of the market has changed these levels."""
-
-    def restart(self) -> None:
-        """The book has been built anew."""
 
 
 class SymbolMarket:
@@ -59,6 +50,8 @@ class SymbolMarket:
         self._flow: OrderFlow | None = None
         self._watch_lock = threading.Lock()  # guards changes of the watchers
         self._watchers: tuple[Watcher, ...] = ()
+        self.owners: Owners | None = None
+        """Told what happens to the orders of others than the flow; set under :attr:`lock` before the first of them."""
         self._status = instrument.status
         self._stream = instrument.symbol.lower()
         self._names = {
@@ -88,6 +81,8 @@ class SymbolMarket:
                 self._build()
                 for watcher in self._watchers:
                     watcher.restart()
+            if self.owners is not None:
+                self.owners.restarted(self)
 
     def _build(self) -> tuple[MatchingEngine, OrderFlow]:
         """Make the book. The lock is held."""
@@ -156,6 +151,8 @@ class SymbolMarket:
             self._status = "BREAK"
             self._fast.clear()
             self._slow.clear()
+            if self.owners is not None:
+                self.owners.retired(self)
 
     @property
     def active(self) -> bool:
@@ -244,6 +241,8 @@ class SymbolMarket:
                     return payloads.aggregate_trade_json(instrument, now_us, aggregate, micro)
 
                 self._hub.publish(self._names["aggTrade"], symbol, print_aggregate)
+        if self.owners is not None and any(trade.maker_owner != FLOW or trade.taker_owner != FLOW for trade in trades):
+            self.owners.traded(self, trades)
 
     # Periodic streams -------------------------------------------------------------------------------------------
 

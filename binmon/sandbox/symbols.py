@@ -23,10 +23,11 @@ QUOTE_ASSETS = (
 )  # fmt: skip
 """Known quote assets, longest first, so that the suffix of a symbol is found unambiguously."""
 
-ORDER_TYPES = (
-    "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
-)  # fmt: skip
-SELF_TRADE_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER")
+ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
+"""Order types that the sandbox carries out."""
+SELF_TRADE_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+ORDERS_PER_10S, ORDERS_PER_DAY = 50, 160_000
+"""Limits of the unfilled order counts."""
 
 UNICODE_SYMBOL = "这是测试币456"
 """Non-ASCII symbol, listed on the venue's testnet too (reference: Binance Spot, testnet)."""
@@ -217,15 +218,15 @@ def symbol_info(instrument: Instrument, status: str, with_permission_sets: bool)
         "baseCommissionPrecision": 8,
         "quoteCommissionPrecision": 8,
         "orderTypes": list(ORDER_TYPES),
-        "icebergAllowed": True,
-        "ocoAllowed": True,
-        "otoAllowed": True,
-        "opoAllowed": True,
+        "icebergAllowed": False,
+        "ocoAllowed": False,
+        "otoAllowed": False,
+        "opoAllowed": False,
         "quoteOrderQtyMarketAllowed": True,
-        "allowTrailingStop": True,
+        "allowTrailingStop": False,
         "cancelReplaceAllowed": True,
         "amendAllowed": True,
-        "pegInstructionsAllowed": True,
+        "pegInstructionsAllowed": False,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
         "filters": [
@@ -285,8 +286,8 @@ def exchange_info(entries: list[dict[str, Any]], server_time: int, weight_limit:
                 "intervalNum": 1,
                 "limit": weight_limit,
             },
-            {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 50},
-            {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 160000},
+            {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": ORDERS_PER_10S},
+            {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": ORDERS_PER_DAY},
             {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000},
         ],
         "exchangeFilters": [],

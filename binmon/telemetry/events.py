@@ -22,8 +22,9 @@ def _event(name: str, levels: str, fields: str, meaning: str) -> LogEvent:
 
 _PROBE = (
     "venue symbol client_order_id class sent_to_report_ms sent_to_event_ms event_to_receive_ms uncertainty_ms"
-    " clock_offset_ms threshold_ms"
+    " clock_offset_ms threshold_ms sent_to_answer_ms transaction_to_event_ms order_status"
 )
+_ALERT = "alert subject severity text count returns duration_s"
 _ORDER = "venue symbol client_order_id side quantity"
 
 EVENTS: tuple[LogEvent, ...] = (
@@ -84,9 +85,31 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("order.sent", "info", f"{_ORDER} sent_at", "An order leaves."),
     _event("order.answered", "info", f"{_ORDER} sent_at round_trip_ms", "The venue accepted an order."),
     _event("order.rejected", "warning", f"{_ORDER} sent_at round_trip_ms code message", "It refused an order."),
-    _event("latency.measured", "info", _PROBE, "An order's way to its execution report, measured."),
-    _event("latency.delayed", "warning", f"{_PROBE} over_ms", "The report came later than the threshold."),
-    _event("latency.lost", "error", "venue symbol client_order_id waited_ms order_status", "The report never came."),
+    _event("order.forbidden", "warning", f"{_ORDER} limit reason", "Our own safety limits refused an order."),
+    _event("order.uncertain", "warning", f"{_ORDER} reason", "No usable answer: it may have been executed."),
+    _event("order.not_sent", "warning", f"{_ORDER} reason", "It certainly was not executed: no connection, no room."),
+    _event("order.not_found_out", "warning", "venue client_order_id reason", "An order could not be asked for."),
+    _event("user_stream.subscribed", "info", "venue connection", "The venue tells us of our own orders."),
+    _event("user_stream.down", "warning info", "venue connection reason", "It does not any more."),
+    _event("user_stream.refused", "error", "venue connection error", "The venue does not let us subscribe."),
+    _event("user_stream.malformed", "warning", "venue connection reason", "An unreadable frame: connected anew."),
+    _event("user_stream.dropped", "error", "venue message", "A listener had no room for a report."),
+    _event("clock.stepped", "warning", "venue clock by_ms", "The venue's clock, or ours (`local`), was set."),
+    _event("clock.unknown", "warning", "venue reason failures", "The venue's time cannot be had: less sure with time."),
+    _event("clock.known", "info", "venue failures", "It can be had again."),
+    _event("latency.off", "warning", "key reason", "No probe, as nobody asked for it and it cannot run."),
+    _event("latency.skipped", "error", "venue symbol reason", "No order could be sent; the reason with its remedy."),
+    _event("latency.resumed", "info", "venue symbol", "Orders are sent again."),
+    _event("latency.restored", "warning", "orders", "The last run left orders open: they are asked for."),
+    _event("latency.unwritten", "error", "reason", "The disk does not take measurements; they wait."),
+    _event("latency.measured", "info", _PROBE, "An order's way to its slowest execution report, measured."),
+    _event("latency.delayed", "warning", f"{_PROBE} over_ms", "A report came later than the threshold."),
+    _event(
+        "latency.lost",
+        "error",
+        "venue symbol client_order_id waited_ms order_status class detail",
+        "Not all reports came, or nobody knows of the order any more.",
+    ),
     _event("price.crossed", "warning", "venue symbol source price threshold direction", "A price crossed a line."),
     _event("symbol.listed", "warning", "venue symbol status first_seen_by lead_ms", "A new symbol."),
     _event("symbol.status", "info", "venue symbol status first_seen_by lead_ms", "A symbol changed its status."),
@@ -117,8 +140,20 @@ EVENTS: tuple[LogEvent, ...] = (
         "recorder.evidence_dropped", "warning", "venue symbol count", "Evidence found no room while the disk refused."
     ),
     _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
-    _event("alert.sent", "info", "alert target attempt", "Somebody was told."),
-    _event("alert.failed", "error", "alert target attempt", "Somebody could not be told."),
+    _event(
+        "alert.raised", "info warning error critical", _ALERT, "A condition holds: whoever is configured will be told."
+    ),
+    _event("alert.reminder", "info warning error critical", _ALERT, "It still holds, or has become worse."),
+    _event("alert.recovered", "info", _ALERT, "It is over."),
+    _event("alert.expired", "info warning error critical", _ALERT, "Nothing was heard of it for long: given up."),
+    _event("alert.dropped", "error", "target count", "Messages, or signals (`rules`), found no room."),
+    _event("alert.sent", "info", "alert subject target attempt", "Somebody was told."),
+    _event(
+        "alert.failed",
+        "error",
+        "alert subject target attempt error retry_in_s final",
+        "Somebody could not be told; it is tried again, unless this is final.",
+    ),
 )
 
 VOCABULARY: dict[str, LogEvent] = {event.name: event for event in EVENTS}

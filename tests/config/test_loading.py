@@ -71,7 +71,7 @@ def test_the_defaults_of_the_contract() -> None:
     assert values["watch"]["listings"] == {"enabled": True, "venues": ["binance"], "interval_s": 60}
     assert values["publish"] == {"interval_ms": 1000, "sinks": [{"kind": "log"}]}
     assert values["execution"] == {"allow_production": False, "max_order_notional": 100, "max_orders_per_day": 200}
-    assert values["alerts"] == {"notify": [], "resend_every_s": 3600}
+    assert values["alerts"] == {"notify": [], "resend_every_s": 3600, "rules": []}
     assert values["dashboard"] == {"enabled": True, "listen": "127.0.0.1:8787"}
     assert values["metrics"] == {"enabled": True, "listen": "127.0.0.1:9787"}
     assert values["logging"] == {"level": "info", "file": None}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binmon.net.budgets import AlignedCount, SlidingBudget, interval_s
+from binmon.net.budgets import AlignedCount, OrderCounts, SlidingBudget, interval_s
 
 T0 = 1_800_000_000.0
 
@@ -80,3 +80,17 @@ def test_intervals_as_the_headers_name_them():
     for text in ("", "S", "0S", "1W", "-1S", "1.5M", "²S"):
         with pytest.raises(ValueError, match="not an interval"):
             interval_s(text)
+
+
+def test_orders_are_counted_in_all_windows_at_once():
+    counts = OrderCounts()
+    counts.set_limits({"10S": 2, "1D": 3})
+    with pytest.raises(ValueError):
+        counts.set_limits({"10S": 9, "fortnight": 1})
+    assert counts.usage(0.0) == {"10S": (0, 2), "1D": (0, 3)}
+    assert [counts.take(now_s) for now_s in (1.0, 2.0, 3.0, 12.0, 13.0)] == [0.0, 0.0, 7.0, 0.0, 86_400 - 13.0]
+    counts.put("1D", 0, 13.0)
+    counts.put("7M", 99, 13.0)  # a window without a known limit
+    assert counts.room_s(13.0) == 0.0 and counts.usage(13.0) == {"10S": (1, 2), "1D": (0, 3)}
+    counts.blocked_until_s = 17.0
+    assert counts.room_s(13.0) == 4.0 and counts.take(16.0) == 1.0 and counts.take(17.0) == 0.0

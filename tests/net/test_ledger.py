@@ -405,3 +405,74 @@ def test_weight_counts_by_the_venues_clock():
     assert book.reserve(10, Priority.ORDER, book.clock()) > 3.0
     clock.now_s = T0 + 66.0
     assert book.reserve(10, Priority.ORDER, book.clock()) == 0.0
+
+
+def test_an_order_is_counted_until_the_venue_says_its_own_count():
+    book = ledger()
+    assert book.take_order(MID) == 0.0  # no limits are known
+    book.set_limits(orders={"10S": 2, "1D": 5})
+    assert book.take_order(MID) == 0.0 == book.take_order(MID)
+    assert book.order_room(MID) == book.take_order(MID) == 10.0
+    assert book.status(MID).orders == {"10S": Usage(2, 2), "1D": Usage(2, 5)}
+    book.orders_used("10S", 1, MID + 1)  # one has begun to fill
+    assert book.take_order(MID + 1) == 0.0
+    assert book.take_order(MID + 9) == 1.0
+    # the longer window blocks though the shorter has room
+    book.orders_used("1D", 5, MID + 10)
+    day_s = 86_400
+    assert book.order_room(MID + 10) == day_s - (MID + 10) % day_s
+    book.set_limits(orders={"1D": 6})
+    assert book.take_order(MID + 10) == 0.0
+
+
+def test_too_many_orders_stop_orders_alone():
+    book = ledger(weight_per_minute=100)
+    book.set_limits(orders={"10S": 50, "1D": 10})
+    book.orders_used("10S", 10, MID)
+    book.orders_used("1D", 9, MID)
+    with structlog.testing.capture_logs() as logs:
+        book.limited(7.0, MID, "ORDERS")
+        book.limited(4.0, MID + 1, "ORDERS")  # shorter: the longer stands
+    assert [(one["event"], one["scope"], one["used"], one["limit"]) for one in logs] == [
+        ("rate.limited", "ORDERS", 9, 10)
+    ]
+    assert book.reserve(1, Priority.LISTING, MID) == 0.0 and book.blocked_until == 0.0
+    assert book.order_room(MID + 2) == book.take_order(MID + 2) == 5.0
+    assert book.status(MID).orders_blocked_until_s == MID + 7
+    assert book.order_room(MID + 7) == 0.0
+    book.limited(5.0, MID, "REQUEST_WEIGHT")
+    assert book.order_room(MID + 7) == 0.0 and book.blocked_until == MID + 5
+
+
+def test_what_is_free_is_given_back_and_others_are_believed():
+    book = ledger(weight_per_minute=100)
+    assert book.reserve(10, Priority.ORDER, MID) == 0.0
+    book.settle(10, None, MID + 1, reserved_s=MID, free=True)
+    assert book.reserve(1, Priority.ORDER, MID + 2) == 0.0
+    book.settle(1, 42, MID + 3, reserved_s=MID + 2, free=True)
+    book.clock.now_s = MID + 3
+    assert book.used == 42 and book.status(MID + 3).in_flight == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["take", "limited", "put"]), st.floats(0, 30), st.integers(0, 9)), max_size=60)
+)
+def test_orders_never_exceed_what_the_venue_allows(steps):
+    """A venue that counts every order sent and says so with some answers is never sent one too many."""
+    book, now_s = ledger(), MID
+    book.set_limits(orders={"10S": 5})
+    sent: list[float] = []
+    blocked_until_s = 0.0
+    for kind, after_s, number in steps:
+        now_s += after_s
+        count = sum(int(one // 10) == int(now_s // 10) for one in sent)
+        if kind == "take":
+            wait_s = book.take_order(now_s)
+            assert (wait_s == 0.0) == (count < 5 and now_s >= blocked_until_s)
+            if wait_s == 0.0:
+                sent.append(now_s)
+        elif kind == "put":
+            book.orders_used("10S", count, now_s)
+        else:
+            book.limited(float(number), now_s, "ORDERS")
+            blocked_until_s = max(blocked_until_s, now_s + number)

@@ -1,13 +1,20 @@
 """Fixtures for the sandbox: start one, talk to it over real sockets, keep a book in the plainest way."""
 
+import base64
+import hashlib
+import hmac
+import itertools
 import json
 import threading
 import time
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import pytest
 import requests
 import websocket
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
@@ -86,6 +93,99 @@ class PlainBook:
         return sorted(self.sides[side].items(), reverse=side == "b")[:count]
 
 
+class User:
+    """One key of the sandbox, and what it signs."""
+
+    def __init__(self, issued):
+        self.key = issued.api_key
+        self.account = issued.account
+        self.kind = issued.kind.value
+        self._secret = issued.api_secret
+        self._private = (
+            serialization.load_pem_private_key(issued.private_key_pem, None) if issued.private_key_pem else None
+        )
+
+    def sign(self, payload):
+        """Signature of a text."""
+        if self.kind == "HMAC":
+            return hmac.new(self._secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+        extra = (PKCS1v15(), hashes.SHA256()) if self.kind == "RSA" else ()
+        return base64.b64encode(self._private.sign(payload.encode(), *extra)).decode()
+
+    def params(self, **params):
+        """Params of a WebSocket API request with key, time and signature (reference: 2.4)."""
+        params = {"timestamp": time.time_ns() // 1_000_000, **params, "apiKey": self.key}
+        return {**params, "signature": self.sign("&".join(f"{name}={params[name]}" for name in sorted(params)))}
+
+    def query(self, **params):
+        """Query of a REST request with time and signature (reference: 2.3)."""
+        text = urlencode({**params, "timestamp": time.time_ns() // 1_000_000})
+        return f"{text}&signature={urlencode({'': self.sign(text)})[1:]}"
+
+
+class Api:
+    """A client of the WebSocket API that keeps the events which come between the replies."""
+
+    def __init__(self, url):
+        self.socket = websocket.create_connection(url, timeout=20)
+        self.events = []
+        self._numbers = itertools.count(1)
+
+    def send(self, method, **params):
+        """Send a request; returns its id."""
+        number = next(self._numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        return number
+
+    def reply(self, number, timeout=20.0):
+        """The reply to a request; what comes before is kept as an event."""
+        self.socket.settimeout(timeout)
+        while True:
+            message = json.loads(self.socket.recv())
+            if "status" in message and message["id"] == number:
+                return message
+            self.events.append(message)
+
+    def ask(self, method, **params):
+        """Send a request and return its reply."""
+        return self.reply(self.send(method, **params))
+
+    def result(self, method, **params):
+        """The result of a request that must succeed."""
+        reply = self.ask(method, **params)
+        assert reply["status"] == 200, reply
+        return reply["result"]
+
+    def error(self, method, **params):
+        """Status and code of a request that must fail."""
+        reply = self.ask(method, **params)
+        return reply["status"], reply["error"]["code"]
+
+    def event(self, timeout=20.0):
+        """The next message that is no reply."""
+        if self.events:
+            return self.events.pop(0)
+        self.socket.settimeout(timeout)
+        return json.loads(self.socket.recv())
+
+    def report(self, execution_type=None, timeout=20.0):
+        """The next executionReport (of a type)."""
+        while True:
+            event = self.event(timeout)["event"]
+            if event["e"] == "executionReport" and execution_type in (None, event["x"]):
+                return event
+
+    def close_code(self):
+        """Wait for the end; returns the code of its close frame."""
+        while True:
+            frame = self.socket.recv_frame()
+            if frame.opcode == 0x8:
+                return int.from_bytes(frame.data[:2], "big")
+
+    def close(self):
+        self.socket.shutdown()
+
+
 class Exchange:
     """A running sandbox and short ways to use it."""
 
@@ -94,6 +194,8 @@ class Exchange:
         self.sandbox.start()
         self.session = requests.Session()
         self.streams = []
+        issued = self.sandbox.keys()
+        self.users = [User(one) for one in issued]
 
     def get(self, path, **arguments):
         return self.session.get(self.sandbox.rest_url + path, timeout=5, **arguments)
@@ -123,6 +225,26 @@ class Exchange:
         stream = Stream(self.sandbox.stream_url + path)
         self.streams.append(stream)
         return stream
+
+    def api(self, query=""):
+        """A connection to the WebSocket API."""
+        api = Api(self.sandbox.ws_api_url + query)
+        self.streams.append(api)
+        return api
+
+    def user(self, kind="HMAC", account="main"):
+        """The first key of a kind."""
+        return next(user for user in self.users if (user.kind, user.account) == (kind, account))
+
+    def order(self, user=None, method="POST", path="/api/v3/order", **params):
+        """A signed REST request, by default one that places an order; the answer as it came."""
+        user = user or self.user()
+        return self.session.request(
+            method,
+            f"{self.sandbox.rest_url}{path}?{user.query(**params)}",
+            headers={"X-MBX-APIKEY": user.key},
+            timeout=30,
+        )
 
     def depth(self, symbol, limit=5000):
         return self.json(f"/api/v3/depth?symbol={symbol}&limit={limit}")

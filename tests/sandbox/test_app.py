@@ -70,6 +70,7 @@ def test_configuration_file(launch, tmp_path):
     ("arguments", "words"),
     [
         (["--rest-port", "70000"], ["--rest-port", "0 to 65535", "70000"]),
+        (["--ws-api-port", "-1"], ["--ws-api-port", "0 to 65535", "-1"]),
         (["--generate", "-1"], ["--generate", "0 to 5000", "-1"]),
         (["--speed", "0"], ["--speed", "above 0"]),
         (["--symbols", "btcusdt"], ["btcusdt", "uppercase"]),
@@ -105,10 +106,11 @@ def test_wrong_configuration_is_explained(launch, tmp_path, text, words):
     assert all(word in error for word in [*words, "sandbox.yaml"]), error
 
 
-def test_taken_port_is_explained(launch):
+@pytest.mark.parametrize("option", ["--rest-port", "--ws-api-port"])
+def test_taken_port_is_explained(launch, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = launch("--rest-port", port)
+        process = launch(option, port)
         assert process.wait(10) == 2
         error = process.stderr.read().strip()
         assert port in error and "in use" in error and "\n" not in error

@@ -17,3 +17,12 @@ def test_unknown_desk_paths(exchange):
     answer = exchange.get("/sandbox/other")
     assert answer.status_code == 404
     assert "GET /sandbox/state" in answer.json()["error"]
+
+
+def test_orders_are_shown(exchange):
+    assert exchange.json("/sandbox/orders") == {"orders": []}
+    exchange.order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001", newClientOrderId="mine")
+    (row,) = exchange.json("/sandbox/orders")["orders"]
+    assert (row["clientOrderId"], row["status"], row["symbol"], row["side"]) == ("mine", "FILLED", "BTCUSDT", "BUY")
+    assert row["requested_us"] <= row["time_us"]
+    assert row["reports"] >= 2

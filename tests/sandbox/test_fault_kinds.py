@@ -30,11 +30,23 @@ def test_every_kind_refuses_what_it_does_not_know(kind):
 
 @pytest.mark.parametrize(
     "request_",
-    [{"kind": "gap", "count": True}, {"kind": "gap", "count": -1}, {"kind": "rest", "status": 404}],
+    [
+        {"kind": "gap", "count": True},
+        {"kind": "gap", "count": -1},
+        {"kind": "rest", "status": 404},
+        {"kind": "report_delay", "ms": -1},
+        {"kind": "disconnect", "service": "rest"},
+        {"kind": "answer_lost", "mode": "lost"},
+    ],
 )
 def test_values_out_of_range(request_):
     with pytest.raises(BadFault, match="expected"):
         checked(request_)
+
+
+def test_only_signed_numbers_may_be_negative():
+    assert checked({"kind": "clock_skew", "ms": -5, "drift_ppm": -0.5})[1]["drift_ppm"] == -0.5
+    assert checked({"kind": "order_refuse", "code": -1013})[1]["code"] == -1013
 
 
 def test_table_can_be_printed():

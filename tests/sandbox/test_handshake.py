@@ -1,6 +1,6 @@
 import pytest
 
-from binmon.sandbox.handshake import Refusal, Target, parse_target
+from binmon.sandbox.handshake import Refusal, Target, parse_target, refused
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ def test_refusals(path, status):
     refusal = parse_target(path)
     assert isinstance(refusal, Refusal)
     assert refusal.status == status
+
+
+def test_refusals_are_whole_answers():
+    data = refused(Refusal(429, "Too Many Requests", '{"code":-1034}', (("Retry-After", "7"),)))
+    head, body = data.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 429 Too Many Requests")
+    assert b"Retry-After: 7" in head and b"application/json" in head and b"Content-Length: 14" in head
+    assert body == b'{"code":-1034}'

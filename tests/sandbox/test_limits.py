@@ -41,3 +41,11 @@ def test_a_ban_counts_down_and_is_forgiven():
     ledger.ban("a", 30.0, 1040.0)
     ledger.forgive()
     assert ledger.charge("a", 1, 1041.0).status == 200
+
+
+def test_weight_may_be_added_afterwards():
+    ledger = WeightLedger(10, 60, 120)
+    assert ledger.charge("a", 0, MINUTE).status == 200
+    ledger.add("a", 11, MINUTE)
+    assert ledger.used("a", MINUTE) == 11
+    assert ledger.charge("a", 0, MINUTE).status == 429

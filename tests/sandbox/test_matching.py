@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binmon.sandbox.matching import MatchingEngine, OrderStatus, Side, TimeInForce
+from binmon.sandbox.self_trades import SelfTrade
 
 
 @pytest.fixture
@@ -144,3 +145,56 @@ def test_loading_is_submitting_one_by_one():
         assert engine.cancel(3).price == 95
     with pytest.raises(ValueError, match="not empty"):
         loaded.load("flow", Side.BUY, levels, 9)
+
+
+def test_a_reduced_order_keeps_its_place(engine):
+    first = engine.submit("a", Side.SELL, 5, 101, 1)
+    engine.submit("b", Side.SELL, 5, 101, 2)
+    engine.drain()
+    assert engine.reduce(first.order_id, 3) is first
+    assert [(change.price, change.quantity) for change in engine.drain().changes] == [(101, 7)]
+    engine.submit("c", Side.BUY, 3, None, 3)
+    assert [(trade.maker_owner, trade.quantity) for trade in engine.drain().trades] == [("a", 2), ("b", 1)]
+    assert engine.reduce(first.order_id, 1) is None
+    for lots in (0, 4, 9):
+        with pytest.raises(ValueError):
+            engine.reduce(engine.orders_at(Side.SELL, 101)[0].order_id, lots)
+
+
+def test_what_an_order_would_trade_against(engine):
+    for owner, price, quantity in (("a", 101, 5), ("b", 101, 2), ("a", 102, 4), ("b", 103, 9)):
+        engine.submit(owner, Side.SELL, quantity, price, 1)
+    assert list(engine.fillable(Side.BUY, None, 10)) == [(101, 7), (102, 3)]
+    assert list(engine.fillable(Side.BUY, 102, 100)) == [(101, 7), (102, 4)]
+    assert list(engine.fillable(Side.BUY, None, 100, "a")) == [(101, 2), (103, 9)]
+    assert list(engine.fillable(Side.SELL, None, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "maker", "taker", "traded", "left"),
+    [
+        (SelfTrade.NONE, OrderStatus.FILLED, OrderStatus.FILLED, 8, 2),
+        (SelfTrade.EXPIRE_MAKER, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.PARTIALLY_FILLED, 5, 0),
+        (SelfTrade.EXPIRE_TAKER, OrderStatus.NEW, OrderStatus.EXPIRED_IN_MATCH, 2, 8),
+        (SelfTrade.EXPIRE_BOTH, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.EXPIRED_IN_MATCH, 2, 3),
+    ],
+)
+def test_orders_of_one_owner(engine, mode, maker, taker, traded, left):
+    engine.submit("other", Side.SELL, 2, 100, 1)
+    resting = engine.submit("me", Side.SELL, 5, 100, 1)
+    engine.submit("other", Side.SELL, 3, 101, 1)
+    order = engine.submit("me", Side.BUY, 8, 101, 2, self_trade=mode)
+    assert (resting.status, order.status, order.executed) == (maker, taker, traded)
+    preventions = engine.take_preventions()
+    assert [(one.price, one.quantity) for one in preventions] == ([] if mode is SelfTrade.NONE else [(100, 5)])
+    assert engine.take_preventions() == []
+    assert sum(quantity for _, quantity in engine.depth(Side.SELL, 10)) == left
+    assert (engine.order(resting.order_id) is not None) is (mode is SelfTrade.EXPIRE_TAKER)
+
+
+def test_fill_or_kill_does_not_count_on_own_orders(engine):
+    engine.submit("me", Side.SELL, 5, 100, 1)
+    engine.submit("other", Side.SELL, 5, 100, 1)
+    fill_or_kill = TimeInForce.FOK
+    assert engine.submit("me", Side.BUY, 6, 100, 2, fill_or_kill, self_trade=SelfTrade.EXPIRE_MAKER).executed == 0
+    assert engine.submit("me", Side.BUY, 6, 100, 2, fill_or_kill).executed == 6

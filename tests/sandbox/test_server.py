@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,9 @@ from binmon.sandbox.server import Sandbox
 
 def test_ready_line_names_everything(exchange):
     ready = exchange.sandbox.ready()
-    assert list(ready) == ["event", "rest", "stream", "ws_api", "api_key", "api_secret", "symbols", "pid"]
+    assert list(ready) == ["event", "rest", "stream", "ws_api", "api_key", "api_secret", "keys", "symbols", "pid"]
+    assert ready["ws_api"] == exchange.sandbox.ws_api_url
+    assert ready["ws_api"].endswith("/ws-api/v3")
     assert ready["symbols"][0] == "BTCUSDT"
     assert len(ready["api_key"]) == len(ready["api_secret"]) == 64
 
@@ -21,17 +24,39 @@ def test_keys_follow_the_seed():
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_ready_line_hands_out_all_keys(start_exchange):
+    exchange = start_exchange()
+    keys = exchange.sandbox.ready()["keys"]
+    assert [(key["account"], key["kind"], key["can_trade"]) for key in keys] == [
+        ("main", "HMAC", True), ("main", "Ed25519", True), ("main", "RSA", True), ("main", "HMAC", False),
+        ("poor", "HMAC", True),
+    ]  # fmt: skip
+    assert keys[0]["api_key"] == exchange.sandbox.api_key
+    assert keys[0]["api_secret"] == exchange.sandbox.api_secret
+    files = [Path(key["private_key_file"]) for key in keys if "private_key_file" in key]
+    assert len(files) == 2
+    for file in files:
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
+    assert exchange.sandbox.ready()["keys"] == keys
+    exchange.sandbox.stop()
+    assert not any(file.parent.exists() for file in files)
+
+
 def test_taken_port_is_an_error_and_frees_the_other(exchange):
     with pytest.raises(OSError, match="in use"):
         Sandbox(SandboxOptions(rest_port=exchange.sandbox.rest.port))
     with pytest.raises(OSError, match="in use"):
         Sandbox(SandboxOptions(stream_port=exchange.sandbox.streams.port))
+    with pytest.raises(OSError, match="in use"):
+        Sandbox(SandboxOptions(ws_api_port=exchange.sandbox.ws_api.port))
 
 
 def test_stop_is_quick_with_open_connections(start_exchange):
     exchange = start_exchange()
     for _ in range(5):
         exchange.stream("/ws/btcusdt@depth@100ms")
+        exchange.api()
     exchange.get("/api/v3/ping")
     exchange.fault("stall", seconds=100, pongs=False, connection=[1])
     started = time.monotonic()

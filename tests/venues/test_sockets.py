@@ -21,7 +21,7 @@ from binmon.net.rotation import FeedRotated, RotationWindow
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from binmon.venues.binance.market import BinanceMarket
-from binmon.venues.sockets import Sockets
+from binmon.venues.sockets import Sockets, market_connections
 
 STREAMS = ("btcusdt@depth@100ms",)
 
@@ -34,7 +34,8 @@ class Hand:
         self.venue = BinanceMarket(RestSession("binance", rest_url, ledger), ledger, stream_url)
         self.supervisor = Supervisor()
         self.inbox: Channel[Any] = Channel("inbox", 10_000, Overflow.DROP_NEWEST)
-        self.sockets = Sockets(self.venue, self.supervisor, self.inbox, ledger)
+        make = market_connections(self.venue, self.inbox, ledger)
+        self.sockets = Sockets(make, self.supervisor, ledger)
         self.seen: list[Any] = []
         self.on_message: Callable[[Any], None] = lambda message: None
 

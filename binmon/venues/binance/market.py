@@ -14,6 +14,7 @@ from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.venues.base import StreamPlan, Venue
 from binmon.venues.binance.decoding import BinanceDecoder
+from binmon.venues.binance.limits import RateLimit, take_limits
 
 # (highest limit, request weight), reference 3.2
 _DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
@@ -38,22 +39,9 @@ class _Symbol(msgspec.Struct):
     filters: list[_Filter] = []
 
 
-class _RateLimit(msgspec.Struct):
-    kind: str = msgspec.field(name="rateLimitType")
-    interval: str
-    count: int = msgspec.field(name="intervalNum")
-    limit: int
-
-    @property
-    def short(self) -> str:
-        """The interval as the headers name it, ``10S`` or ``1D``; empty when it is none that is documented."""
-        letter = {"SECOND": "S", "MINUTE": "M", "HOUR": "H", "DAY": "D"}.get(self.interval)
-        return f"{self.count}{letter}" if letter is not None and self.count > 0 else ""
-
-
 class _ExchangeInfo(msgspec.Struct):
     symbols: list[_Symbol]
-    rate_limits: list[_RateLimit] = msgspec.field(name="rateLimits", default_factory=list)
+    rate_limits: list[RateLimit] = msgspec.field(name="rateLimits", default_factory=list)
 
 
 class _Time(msgspec.Struct):
@@ -90,7 +78,7 @@ class BinanceMarket(Venue):
         # permission sets make up most of the answer and nobody here reads them
         path, parameters = "/api/v3/exchangeInfo", {"showPermissionSets": "false"}
         info = self._rest.get_json(path, parameters, 20, priority, stop, self._info_decoder.decode)
-        self._take_limits(info.rate_limits)
+        take_limits(self._ledger, info.rate_limits)
         return {listed.symbol: self._instrument(listed) for listed in info.symbols}
 
     def depth(self, symbol: str, limit: int, priority: Priority, stop: threading.Event) -> DepthSnapshot:
@@ -116,16 +104,6 @@ class BinanceMarket(Venue):
 
     def decoder(self) -> BinanceDecoder:
         return BinanceDecoder()
-
-    def _take_limits(self, limits: Sequence[_RateLimit]) -> None:
-        """Tell the ledger. A limit that makes no sense is passed over: the one in force stays."""
-        known = {(one.kind, interval): one.limit for one in limits if (interval := one.short) and one.limit > 0}
-        raw = next(((interval, limit) for (kind, interval), limit in known.items() if kind == "RAW_REQUESTS"), None)
-        self._ledger.set_limits(
-            weight_per_minute=known.get(("REQUEST_WEIGHT", "1M")),
-            orders={interval: limit for (kind, interval), limit in known.items() if kind == "ORDERS"},
-            raw_requests=raw,
-        )
 
     def _instrument(self, listed: _Symbol) -> Instrument:
         tick = next((f.tick_size for f in listed.filters if f.kind == "PRICE_FILTER"), "0")

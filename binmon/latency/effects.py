@@ -1,0 +1,48 @@
+"""What goes in and out of the tracker beside the messages of `binmon.messages`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from binmon.latency.measurement import Measurement
+from binmon.messages import OrderRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order of the ledger without a class. ``order_id`` is None when the venue was not known to have it.
+
+    ``sent_mono_ns`` is a moment of the monotonic clock of now, which may be below zero: before the machine's start.
+    """
+
+    order: OrderRequest
+    sent_ns: int
+    sent_mono_ns: int
+    order_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskOrder:
+    """Ask the venue for this order by REST. ``attempt`` counts from 1."""
+
+    client_order_id: str
+    symbol: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The venue is known to have the order."""
+
+    client_order_id: str
+    order_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An order has its class."""
+
+    measurement: Measurement
+
+
+Effect = AskOrder | Accepted | Settled

@@ -1,0 +1,196 @@
+"""The worker that pumps the tracker: what is sent, answered and reported goes in, what is known comes out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from binmon.core.channel import Channel
+from binmon.core.worker import Worker
+from binmon.errors import BinmonError
+from binmon.latency.announcements import announce, signals
+from binmon.latency.effects import Accepted, AskOrder, Settled
+from binmon.latency.ledger import ProbeLedger
+from binmon.latency.measurement import Measurement
+from binmon.latency.probe import OrderPlanned
+from binmon.latency.tracker import LatencyTracker
+from binmon.messages import (
+    AlertSignal,
+    ExecutionReport,
+    OrderAnswered,
+    OrderRefused,
+    OrderSent,
+    OrderState,
+    OrderUncertain,
+    UserStreamDown,
+    UserStreamUp,
+)
+from binmon.state import StateFailed
+from binmon.telemetry.histogram import DelayHistogram
+from binmon.venues.trading import TradingVenue
+
+log = structlog.get_logger("binmon.latency")
+
+_TICK_S = 0.05
+PHASES = (
+    "sent_to_answer", "sent_to_report", "sent_to_event", "sent_to_transaction", "transaction_to_event",
+    "event_to_receive",
+)  # fmt: skip
+"""What ``/metrics`` has a histogram of."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskFailed:
+    """The venue could not be asked for an order."""
+
+    client_order_id: str
+    reason: str
+
+
+class LatencyMonitor(Worker):
+    """Writes to nothing but its own: the tracker, the ledger, and the counters, which any thread may read.
+
+    ``settled`` is called with every measurement, in this worker's thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tracker: LatencyTracker,
+        ledger: ProbeLedger,
+        inbox: Channel[Any],
+        questions: Channel[AskOrder],
+        alerts: Channel[AlertSignal],
+        settled: Callable[[Measurement], None] = lambda measurement: None,
+    ) -> None:
+        super().__init__(name)
+        self.tracker = tracker
+        self._ledger, self._inbox, self._questions, self._alerts = ledger, inbox, questions, alerts
+        self._settled = settled
+        self._restored = False
+        self._unwritten: list[Measurement] = []
+        self.phases = {phase: DelayHistogram() for phase in PHASES}
+        self.overhead = DelayHistogram()  # from the arrival of a report's frame to its measurement being told
+        self.unwritten = 0  # measurements that the disk has not taken yet
+
+    def run(self, stop: threading.Event) -> None:
+        """Pump until ``stop``, then once more for what is still in the inbox."""
+        if not self._restored:
+            self._restore()
+        while not stop.is_set():
+            self.beat()
+            self._take(self._inbox.take(_TICK_S))
+            self._tick()
+        while (message := self._inbox.take(0)) is not None:
+            self._take(message)
+        self._tick()
+
+    def _restore(self) -> None:
+        now_ns, now_mono_ns = time.time_ns(), time.monotonic_ns()
+        orders = self._ledger.open_orders(now_ns, now_mono_ns)
+        if orders:
+            log.warning("latency.restored", orders=len(orders))
+        self.tracker.restore(orders, now_mono_ns)
+        self._restored = True
+
+    def _take(self, message: Any) -> None:
+        tracker, received_mono_ns = self.tracker, None
+        if isinstance(message, ExecutionReport):
+            received_mono_ns = message.received_mono_ns
+            tracker.on_report(message)
+        elif isinstance(message, OrderSent):
+            tracker.on_sent(message)
+        elif isinstance(message, OrderAnswered):
+            tracker.on_answered(message)
+        elif isinstance(message, OrderPlanned):
+            tracker.on_planned(message.order, message.at_ns, message.at_mono_ns)
+        elif isinstance(message, OrderRefused):
+            tracker.on_refused(message)
+        elif isinstance(message, OrderUncertain):
+            tracker.on_uncertain(message)
+        elif isinstance(message, OrderState):
+            tracker.on_order_state(message, time.monotonic_ns())
+        elif isinstance(message, AskFailed):
+            tracker.on_ask_failed(message.client_order_id, message.reason, time.monotonic_ns())
+        elif isinstance(message, UserStreamUp):
+            tracker.on_stream_up(message)
+        elif isinstance(message, UserStreamDown):
+            tracker.on_stream_down(message)
+        if tracker.effects:
+            self._carry_out(received_mono_ns)
+
+    def _tick(self) -> None:
+        self.tracker.tick(time.monotonic_ns())
+        self._carry_out(None)
+        while self._unwritten and self._write(self._unwritten[0]):
+            del self._unwritten[0]
+        self.unwritten = len(self._unwritten)
+
+    def _carry_out(self, received_mono_ns: int | None) -> None:
+        while self.tracker.effects:
+            effect = self.tracker.effects.popleft()
+            if isinstance(effect, Settled):
+                self._tell(effect.measurement, received_mono_ns)
+            elif isinstance(effect, AskOrder):
+                self._questions.offer(effect)  # one that finds no room is asked again by the tracker
+            elif isinstance(effect, Accepted):
+                self._note_accepted(effect)
+
+    def _tell(self, measurement: Measurement, received_mono_ns: int | None) -> None:
+        """First to people, then to the disk, which may take its time."""
+        announce(measurement)
+        for signal in signals(measurement, time.time_ns()):
+            self._alerts.offer(signal)
+        if received_mono_ns is not None:
+            self.overhead.observe_ns(time.monotonic_ns() - received_mono_ns)
+        for phase, histogram in self.phases.items():
+            value_ms: float | None = getattr(measurement, f"{phase}_ms")
+            if value_ms is not None and value_ms >= 0:
+                histogram.observe_ns(int(value_ms * 1e6))
+        self.progress()
+        self._settled(measurement)
+        self._unwritten.append(measurement)
+
+    def _write(self, measurement: Measurement) -> bool:
+        try:
+            self._ledger.settle(measurement)
+        except StateFailed as error:
+            if self.unwritten == 0:
+                log.error("latency.unwritten", reason=str(error))
+            return False
+        return True
+
+    def _note_accepted(self, accepted: Accepted) -> None:
+        try:
+            self._ledger.accepted(accepted.client_order_id, accepted.order_id)
+        except StateFailed as error:
+            log.error("latency.unwritten", reason=str(error))
+
+
+class OrderAsker(Worker):
+    """Asks the venue for orders, one after the other, and always gives an answer to the monitor."""
+
+    def __init__(self, name: str, venue: TradingVenue, questions: Channel[AskOrder], inbox: Channel[Any]) -> None:
+        super().__init__(name)
+        self._venue, self._questions, self._inbox = venue, questions, inbox
+
+    def run(self, stop: threading.Event) -> None:
+        """Ask until ``stop``."""
+        while not stop.is_set():
+            self.beat()
+            question = self._questions.take(0.2)
+            if question is not None:
+                self._inbox.offer(self._ask(question, stop))
+                self.progress()
+
+    def _ask(self, question: AskOrder, stop: threading.Event) -> OrderState | AskFailed:
+        try:
+            return self._venue.order(question.symbol, question.client_order_id, stop)
+        except BinmonError as error:
+            log.warning("order.not_found_out", client_order_id=question.client_order_id, reason=str(error))
+            return AskFailed(question.client_order_id, str(error))

@@ -1,0 +1,243 @@
+"""The worker that sends a small order every so often, and nothing while it could not be timed."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+import structlog
+
+from binmon.core.channel import Channel
+from binmon.core.clock import VenueClock
+from binmon.core.worker import Worker
+from binmon.errors import BinmonError, OrderForbidden, RequestRefused, RetryError, VenueUnreachable
+from binmon.latency.sizing import CannotProbe, choose
+from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide, TradingRules
+from binmon.orders.desk import OrderDesk
+from binmon.venues.clock import TakeSample, tell_steps
+from binmon.venues.trading import Account, TradingVenue
+
+log = structlog.get_logger("binmon.latency")
+
+_RULES_GOOD_S = 600.0
+_FILTER_REFUSED = -1013  # Binance Spot: the rules may have changed
+_LEAST_PAUSE_S = 0.001
+_LAST_REPORT_S = 0.8  # at a stop: how long the report of the last order is waited for
+_TOLD_AGAIN_S = 300.0  # a trouble that goes on gets a line so often
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """What is probed and how often; replaced as a whole by a reload."""
+
+    symbol: str
+    interval_s: float
+    notional: Decimal  # quote currency
+
+
+class ProbeOutlets(Protocol):
+    """What the probe tells. All are called in its thread."""
+
+    def planned(self, order: OrderRequest) -> None:
+        """About to be sent: note it down for good. What this raises keeps the order back."""
+
+    def sent(self, message: OrderSent) -> None:
+        """Leaves now."""
+
+    def outcome(self, message: Any) -> None:
+        """OrderAnswered, OrderRefused or OrderUncertain."""
+
+    def trouble(self, text: str | None) -> None:
+        """Why nothing can be sent, one line with the remedy; None when it goes again."""
+
+
+class OrderProbe(Worker):
+    """Sends a market order every ``interval_s``, buying and selling in turn, when ``ready`` says that reports would be
+    heard. Errors of the venue skip a turn; they never end the worker. ``settled`` says that no order is open: at a stop
+    it is waited for a moment, so that the last order is not lost to it.
+
+    ``explain`` turns an error of the venue into a line for people, where it can.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        venue: TradingVenue,
+        desk: OrderDesk,
+        clock: VenueClock,
+        take_sample: TakeSample,
+        outlets: ProbeOutlets,
+        settings: ProbeSettings,
+        *,
+        ready: Callable[[], bool],
+        settled: Callable[[], bool] = lambda: True,
+        explain: Callable[[BaseException], str | None] = lambda error: None,
+        probe_id: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._venue, self._desk, self._clock, self._take_sample = venue, desk, clock, take_sample
+        self._outlets, self._ready, self._settled, self._explain = outlets, ready, settled, explain
+        self.settings = settings
+        # 36 characters at most, of a few kinds (Binance Spot, new order)
+        self.probe_id = probe_id or secrets.token_hex(4)
+        self._run_id = f"{time.time_ns() // 10**6:x}"
+        self._number = 0
+        self._last_side: OrderSide | None = None
+        self._rules: TradingRules | None = None
+        self._rules_until_s = 0.0
+        self.trouble: str | None = None  # why nothing can be sent; read by any thread
+        self._trouble_kind = ""
+        self._told_at_s = 0.0
+        self.sent = self.skipped = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until ``stop``."""
+        due_s = time.monotonic()
+        while not stop.is_set():
+            self.beat()
+            now_s = time.monotonic()
+            if now_s < due_s:
+                stop.wait(min(due_s - now_s, 0.25))
+                continue
+            if not self._ready():
+                # not a turn that is missed: the order goes as soon as its report would be heard
+                stop.wait(0.05)
+                continue
+            self.turn(stop)
+            # what could not be sent in its turn is not made up for
+            interval_s = max(self.settings.interval_s, _LEAST_PAUSE_S)
+            due_s = max(due_s + interval_s, time.monotonic() - interval_s)
+        end_s, pause = time.monotonic() + _LAST_REPORT_S, threading.Event()
+        while not self._settled() and time.monotonic() < end_s:
+            pause.wait(0.02)
+
+    def turn(self, stop: threading.Event) -> None:
+        """One order, or the reason why there is none."""
+        settings = self.settings
+        try:
+            rules = self._known_rules(settings.symbol, stop)
+            account = self._venue.account(stop)
+            self._check(account)
+            price = self._venue.market_price(settings.symbol, stop)
+            size = choose(rules, price, account.balances, settings.notional, self._last_side)
+            # The last thing before the order, on the same connection: it must not be timed while it is set up.
+            tell_steps(self._clock, self._clock.add([self._take_sample(stop)]))
+        except (CannotProbe, BinmonError) as error:
+            self._skip(error, stop)
+            return
+        self._number += 1
+        order = OrderRequest(
+            self._venue.name,
+            settings.symbol,
+            size.side,
+            f"binmon-{self.probe_id}-{self._run_id}-{self._number}",
+            size.notional,
+            quantity=size.quantity,
+        )
+        if not self._ready():
+            self._skip(VenueUnreachable(self._venue.name, "the user-data stream broke"), stop)
+            return
+        try:
+            self._desk.look(order)  # what the limits refuse anyway is no order that failed
+            self._outlets.planned(order)
+        except BinmonError as error:
+            self._skip(error, stop)
+            return
+        try:
+            # not ended by ``stop``: the answer to an order that is under way is worth the moment
+            outcome = self._desk.place(order, self._outlets.sent, threading.Event())
+        except (OrderForbidden, RetryError) as error:
+            # certainly not executed: the order that was planned ends here
+            self._outlets.outcome(
+                OrderRefused(
+                    order.venue,
+                    order.symbol,
+                    order.client_order_id,
+                    None,
+                    str(error),
+                    time.time_ns(),
+                    time.monotonic_ns(),
+                )
+            )
+            self._skip(error, stop)
+            return
+        self.sent += 1
+        self._last_side = size.side
+        self._outlets.outcome(outcome)
+        self.progress()
+        if isinstance(outcome, OrderRefused):
+            if outcome.code == _FILTER_REFUSED:
+                self._rules = None
+            refusal = RequestRefused(self._venue.name, 400, outcome.code, outcome.message)
+            self._say(self._explain(refusal) or f"the order was refused: {outcome.message}", str(outcome.code))
+        else:
+            self._say(None, "")
+
+    def _known_rules(self, symbol: str, stop: threading.Event) -> TradingRules:
+        rules = self._rules
+        if rules is None or rules.symbol != symbol or time.monotonic() >= self._rules_until_s:
+            rules = self._rules = self._venue.rules(symbol, stop)
+            self._rules_until_s = time.monotonic() + _RULES_GOOD_S
+        return rules
+
+    def _check(self, account: Account) -> None:
+        if not account.can_trade:
+            raise CannotProbe(f"the key may not trade at {self._venue.name}: allow trading in its settings there")
+
+    def _skip(self, error: Exception, stop: threading.Event) -> None:
+        if stop.is_set():
+            return
+        self.skipped += 1
+        kind = error.limit if isinstance(error, OrderForbidden) else type(error).__name__
+        self._say(self._explain(error) or str(error), kind)
+
+    def _say(self, trouble: str | None, kind: str) -> None:
+        """Told when its kind changes, as figures in its text may with every turn, and now and then while it lasts."""
+        now_s = time.monotonic()
+        is_new, self._trouble_kind = kind != self._trouble_kind, kind
+        if not is_new and (trouble is None or now_s - self._told_at_s < _TOLD_AGAIN_S):
+            return
+        if trouble is not None:
+            log.error("latency.skipped", venue=self._venue.name, symbol=self.settings.symbol, reason=trouble)
+        elif self.trouble is not None:
+            log.info("latency.resumed", venue=self._venue.name, symbol=self.settings.symbol)
+        self.trouble, self._told_at_s = trouble, now_s
+        self._outlets.trouble(trouble)
+
+
+class Inbox:
+    """The outlets of a probe as messages to the monitor's channel; ``plan`` notes an order in the ledger."""
+
+    def __init__(
+        self,
+        channel: Channel[Any],
+        plan: Callable[[OrderRequest, int, int], None],
+        trouble: Callable[[str | None], None],
+    ) -> None:
+        self._channel, self._plan, self.trouble = channel, plan, trouble
+
+    def planned(self, order: OrderRequest) -> None:
+        """Into the ledger first, then to the monitor."""
+        at_ns, at_mono_ns = time.time_ns(), time.monotonic_ns()
+        self._plan(order, at_ns, at_mono_ns)
+        self._channel.put(OrderPlanned(order, at_ns, at_mono_ns), 5.0)
+
+    def sent(self, message: OrderSent) -> None:
+        self._channel.offer(message)
+
+    def outcome(self, message: Any) -> None:
+        self._channel.put(message, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlanned:
+    """An order is noted down and about to be sent."""
+
+    order: OrderRequest
+    at_ns: int
+    at_mono_ns: int

@@ -1,0 +1,115 @@
+"""``binmon check --connect`` for what needs a key: would the delay monitor run? Nothing is bought or sold."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from decimal import Decimal
+from functools import partial
+
+import websocket
+
+from binmon.config.schema import Config
+from binmon.core.clock import VenueClock
+from binmon.errors import BinmonError, ConfigError
+from binmon.latency.sizing import CannotProbe, choose
+from binmon.messages import OrderRequest
+from binmon.net.ledger import RateLedger
+from binmon.net.rest import RestSession
+from binmon.orders.gate import PRODUCTION
+from binmon.venues.binance import remedies
+from binmon.venues.binance.endpoints import URLS, environment_of_all
+from binmon.venues.binance.signing import Signer, signer_of
+from binmon.venues.binance.time import take_sample
+from binmon.venues.binance.trading import BinanceTrading
+from binmon.venues.binance.user_data import BinanceUserStream
+from binmon.venues.trading import Subscribed, SubscriptionRefused
+
+_CONNECT_S = 10.0
+_FRAMES = 20  # of which one should be the answer
+
+
+def check_latency(config: Config) -> list[str]:
+    """One line for each problem, with its remedy; none when the monitor is off or has the embedded sandbox."""
+    section, latency = config.venues.binance, config.latency
+    base = URLS.get(section.environment)
+    rest_url = section.endpoints.rest or (base.rest if base else None)
+    ws_url = section.endpoints.ws_api or (base.ws_api if base else None)
+    has_key = bool(section.api_key or section.api_secret or section.private_key_file)
+    if not latency.enabled or latency.venue != "binance" or rest_url is None or not has_key:
+        return []
+    try:
+        signer = signer_of(section)
+    except ConfigError as error:
+        return [str(error)]
+    problems = []
+    if ws_url is None:
+        problems.append("venues.binance.endpoints.ws_api: missing: the user-data stream is on the WebSocket API")
+    environment = environment_of_all([rest_url] + ([ws_url] if ws_url else []))
+    if environment == PRODUCTION and not config.execution.allow_production:
+        problems.append(
+            "latency.enabled: these are addresses of production: orders need execution.allow_production: true"
+        )
+    stop, ledger, clock = threading.Event(), RateLedger("binance"), VenueClock("binance")
+    rest = RestSession("binance", rest_url, ledger)
+    take = partial(take_sample, rest, stop)
+    trading = BinanceTrading(
+        rest, ledger, signer, venue_ms=clock.venue_ms, resynchronise=lambda: clock.add([take()]), other_urls=[]
+    )
+    try:
+        clock.add([take()])
+        problems += _account(config, trading, stop)
+    except BinmonError as error:
+        problems.append(f"venues.binance.endpoints.rest: {error}: expected a REST API that answers")
+        return problems
+    if ws_url is not None and not problems:
+        problems += _subscription(ws_url, signer, clock)
+    return problems
+
+
+def _account(config: Config, trading: BinanceTrading, stop: threading.Event) -> list[str]:
+    """Key, permission, symbol, balance, and an order that the venue checks and does not place."""
+    latency = config.latency
+    try:
+        account = trading.account(stop)
+        if not account.can_trade:
+            return ["venues.binance.api_key: the key may not trade: allow trading in its settings at the venue"]
+        rules = trading.rules(latency.symbol, stop)
+        price = trading.market_price(latency.symbol, stop)
+        size = choose(rules, price, account.balances, Decimal(str(latency.notional)), None)
+        name = f"binmon-check-{secrets.token_hex(4)}"
+        order = OrderRequest(trading.name, latency.symbol, size.side, name, size.notional, quantity=size.quantity)
+        trading.test(order, stop)
+    except CannotProbe as problem:
+        return [f"latency: {problem}"]
+    except BinmonError as error:
+        return [f"venues.binance: {trading.explain(error) or error}"]
+    most = Decimal(str(config.execution.max_order_notional))
+    if size.notional > most:
+        return [f"execution.max_order_notional: {most:f} is less than an order needs ({size.notional.normalize():f})"]
+    return []
+
+
+def _subscription(ws_url: str, signer: Signer, clock: VenueClock) -> list[str]:
+    """Subscribe once to the user-data stream."""
+    key = "venues.binance.endpoints.ws_api"
+    stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms)
+    try:
+        connection = websocket.create_connection(stream.user_stream_url, timeout=_CONNECT_S, http_no_proxy=["*"])
+        try:
+            for message in stream.opening_messages():
+                connection.send(message)
+            for _ in range(_FRAMES):
+                frame = connection.recv()
+                said = stream.decode(frame.encode() if isinstance(frame, str) else frame, "check", 0, 0)
+                if isinstance(said, Subscribed):
+                    return []
+                if isinstance(said, SubscriptionRefused):
+                    error = said.error
+                    told = remedies.explain(error) if isinstance(error, BinmonError) else None
+                    return [f"{key}: the venue refuses the user-data stream: {told or error}"]
+        finally:
+            connection.close()
+    except (OSError, ValueError, websocket.WebSocketException) as error:
+        return [f"{key}: {ws_url}: {error}: expected a WebSocket API that accepts a connection"]
+    return [f"{key}: {ws_url}: no answer to the subscription"]

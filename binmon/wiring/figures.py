@@ -1,0 +1,97 @@
+"""What the parts count, for ``/metrics`` and ``/healthz``: read from their public attributes when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from binmon.alerts.delivery import TargetDelivery
+from binmon.alerts.dispatcher import AlertDispatcher
+from binmon.core.clock import VenueClock
+from binmon.latency.monitor import LatencyMonitor
+from binmon.latency.probe import OrderProbe
+from binmon.orders.gate import OrderGate
+from binmon.orders.user_stream import UserStream
+from binmon.status import Section
+from binmon.telemetry.histogram import HistogramSnapshot
+from binmon.telemetry.metrics import DECLARED, Figure
+
+
+def clock_figures(clock: VenueClock) -> Iterator[Figure]:
+    """The offset itself stands among the venue's figures."""
+    reading = clock.reading()
+    if reading is not None:
+        yield _figure("binmon_clock_uncertainty_seconds", reading.uncertainty_ns / 1e9, clock.venue)
+        yield _figure("binmon_clock_drift_ratio", reading.drift_ppm / 1e6, clock.venue)
+    yield _figure("binmon_clock_steps_total", clock.steps, clock.venue)
+
+
+def latency_figures(
+    monitor: LatencyMonitor, probe: OrderProbe, gate: OrderGate, stream: UserStream, venue: str
+) -> Iterator[Figure]:
+    """The probe, its orders, and what they depend on."""
+    symbol, tracker = probe.settings.symbol, monitor.tracker
+    for phase, histogram in monitor.phases.items():
+        yield DECLARED["binmon_latency_seconds"].figure(histogram.snapshot(), venue, symbol, phase)
+    overhead: HistogramSnapshot = monitor.overhead.snapshot()
+    yield DECLARED["binmon_latency_overhead_seconds"].figure(overhead, venue, symbol)
+    for order_class, count in sorted(tracker.classes.items()):
+        yield _figure("binmon_latency_orders_total", count, venue, symbol, order_class.value)
+    yield _figure("binmon_latency_open_orders", tracker.open, venue, symbol)
+    yield _figure("binmon_latency_skipped_total", probe.skipped, venue, symbol)
+    yield _figure("binmon_latency_threshold_seconds", tracker.threshold_ms / 1000, venue, symbol)
+    yield _figure("binmon_orders_permitted_total", gate.permitted, venue)
+    yield _figure("binmon_orders_forbidden_total", gate.forbidden, venue)
+    yield _figure("binmon_user_stream_up", stream.subscribed_to is not None, venue)
+    yield _figure("binmon_user_stream_breaks_total", stream.breaks, venue)
+    yield _figure("binmon_user_stream_reports_total", stream.reports, venue)
+
+
+def alert_figures(dispatcher: AlertDispatcher, targets: Sequence[TargetDelivery]) -> Iterator[Figure]:
+    """Who was told what."""
+    yield _figure("binmon_alerts_firing", dispatcher.firing_count)
+    for kind, count in dispatcher.told_counts.items():
+        yield _figure("binmon_alerts_told_total", count, kind.value)
+    yield _figure("binmon_alerts_dropped_total", dispatcher.dropped_count)
+    for target in targets:
+        yield _figure("binmon_alerts_sent_total", target.sent_count, target.name)
+        yield _figure("binmon_alerts_failed_total", target.failed_count, target.name)
+        yield _figure("binmon_alerts_given_up_total", target.given_up_count, target.name)
+
+
+def clock_section(clock: VenueClock) -> Callable[[], Section]:
+    """The clock on ``/healthz``."""
+
+    def ask() -> Section:
+        reading = clock.reading()
+        if reading is None:
+            return [], {"venue": clock.venue, "offset_ms": None}
+        return [], {
+            "venue": clock.venue,
+            "offset_ms": round(reading.venue_minus_wall_ns / 1e6, 3),
+            "uncertainty_ms": round(reading.uncertainty_ns / 1e6, 3),
+            "drift_ppm": round(reading.drift_ppm, 1),
+            "samples": clock.samples,
+            "steps": clock.steps,
+        }
+
+    return ask
+
+
+def latency_section(monitor: LatencyMonitor, probe: OrderProbe, stream: UserStream) -> Callable[[], Section]:
+    """The probe on ``/healthz``. A probe that cannot send is told by the log and by an alert: books go on without it."""
+
+    def ask() -> Section:
+        return [], {
+            "subscribed_to": stream.subscribed_to,
+            "trouble": probe.trouble,
+            "open_orders": monitor.tracker.open,
+            "sent": probe.sent,
+            "skipped": probe.skipped,
+            "classes": {order_class.value: count for order_class, count in monitor.tracker.classes.items()},
+        }
+
+    return ask
+
+
+def _figure(name: str, value: float, *labels: str) -> Figure:
+    return DECLARED[name].figure(float(value), *labels)

@@ -1,0 +1,195 @@
+"""The execution-report delay monitor: user-data stream, order probe, tracker, ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from binmon.core.channel import Channel, Overflow
+from binmon.errors import BinmonError, ConfigError
+from binmon.latency.effects import AskOrder
+from binmon.latency.ledger import ProbeLedger
+from binmon.latency.measurement import Measurement
+from binmon.latency.monitor import LatencyMonitor, OrderAsker
+from binmon.latency.probe import Inbox, OrderProbe, ProbeSettings
+from binmon.latency.tracker import LatencyTracker
+from binmon.messages import AlertSignal, Instrument, Severity
+from binmon.net.dialogue import Dialogue
+from binmon.net.rotation import RotationWindow
+from binmon.orders.desk import OrderDesk
+from binmon.orders.gate import PRODUCTION, OrderGate, OrderLimits
+from binmon.orders.journal import StateJournal
+from binmon.orders.user_stream import UserSockets, UserStream
+from binmon.venues.binance.trading import BinanceTrading
+from binmon.venues.binance.user_data import BinanceUserStream
+from binmon.venues.binance.ws_trading import BinanceWsTrading
+from binmon.venues.sockets import Sockets, user_connections
+from binmon.venues.trading import TradingVenue
+from binmon.wiring.binance import BinanceParts
+from binmon.wiring.ground import Ground
+
+log = structlog.get_logger("binmon.daemon")
+
+LEAST_INTERVAL_S = 15.0  # outside the sandbox
+_CHUNKS, _REPORTS, _QUESTIONS = 2_048, 8_192, 1_024
+_SKIPPED, _REFUSED = "latency.skipped", "user_stream.refused"  # alerts
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyParts:
+    """What of the monitor others look at."""
+
+    monitor: LatencyMonitor
+    probe: OrderProbe
+    stream: UserStream
+    gate: OrderGate
+
+
+def gate_of(ground: Ground) -> OrderGate:
+    """The safety limits of the configuration."""
+    section = ground.config.execution
+    limits = OrderLimits(section.allow_production, Decimal(str(section.max_order_notional)), section.max_orders_per_day)
+    return OrderGate(limits, StateJournal(ground.state))
+
+
+def why_not(ground: Ground, parts: BinanceParts, environment: str | None) -> ConfigError | None:
+    """What keeps the probe from being run with this configuration, if anything."""
+    config = ground.config
+    if config.latency.venue != "binance":
+        return ConfigError(f"'{config.latency.venue}': this version probes binance only", key="latency.venue")
+    if parts.signer is None:
+        return ConfigError(
+            "no API key: set it here, or BINANCE_API_KEY and BINANCE_API_SECRET, or latency.enabled: false",
+            key="venues.binance.api_key",
+        )
+    if not parts.urls.ws_api:
+        return ConfigError(
+            "missing: the user-data stream is on the WebSocket API; set it, or latency.enabled: false",
+            key="venues.binance.endpoints.ws_api",
+        )
+    if environment == PRODUCTION and not config.execution.allow_production:
+        return ConfigError(
+            "the addresses are those of production, and orders there need execution.allow_production: true; "
+            "set it, use the testnet, or set latency.enabled: false",
+            key="latency.enabled",
+        )
+    if environment != "sandbox" and config.latency.interval_s < LEAST_INTERVAL_S:
+        return ConfigError(
+            f"expected a number of at least {LEAST_INTERVAL_S:g} outside the sandbox, "
+            f"got {config.latency.interval_s:g}",
+            key="latency.interval_s",
+        )
+    return None
+
+
+def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -> BinanceTrading | None:
+    """The private side to probe, before anything is asked of the venue; None when the monitor is switched off, or
+    nobody asked for it and it cannot run.
+
+    Raises ConfigError when it cannot run though the configuration has a section for it, or it is ``wanted`` anyway.
+    """
+    if not ground.config.latency.enabled:
+        return None
+    trading = parts.trading() if parts.signer is not None else None
+    problem = why_not(ground, parts, trading.environment if trading is not None else None)
+    if problem is None:
+        return trading
+    if wanted or any(key.split(".")[0] == "latency" for key in ground.loaded.present_keys):
+        raise problem
+    log.warning("latency.off", key=problem.key, reason=problem.problem)
+    return None
+
+
+def wire_latency(
+    ground: Ground,
+    parts: BinanceParts,
+    rest: BinanceTrading,
+    instruments: Mapping[str, Instrument],
+    settled: Callable[[Measurement], None] = lambda measurement: None,
+) -> LatencyParts:
+    """Build and start the monitor on the private side ``rest``, as planned; ``settled`` is told of every measurement.
+
+    Raises ConfigError when the venue does not list the symbol.
+    """
+    section = ground.config.latency
+    if section.symbol not in instruments:
+        raise ConfigError(f"{section.symbol} is not listed by binance", key="latency.symbol")
+    assert parts.signer is not None  # or there would be no private side
+
+    frames: Channel[Any] = Channel("user-stream", _CHUNKS, Overflow.DROP_NEWEST)
+    inbox: Channel[Any] = Channel("latency", _REPORTS, Overflow.DROP_NEWEST)
+    questions: Channel[AskOrder] = Channel("latency-questions", _QUESTIONS, Overflow.DROP_NEWEST)
+    ground.channels += [frames, inbox, questions]
+    ground.rotatable.append(frames)
+
+    user_data = BinanceUserStream(parts.urls.ws_api, parts.signer, venue_ms=parts.clock.venue_ms, ledger=parts.ledger)
+    # ended after the probe, which at a stop still waits for the report of its last order
+    sockets = Sockets(user_connections(user_data, frames, parts.ledger), ground.supervisor, parts.ledger, stage=1)
+    dialogue = Dialogue(user_data.user_stream_url, lambda: stream.subscribed_to, sockets.post)
+    stream = UserStream(
+        "binance-user-data",
+        user_data,
+        frames,
+        [inbox],
+        UserSockets(
+            lambda feed: sockets.open("binance-user-data", feed, ("user-data",)), sockets.close, sockets.reconnect
+        ),
+        RotationWindow.parse(ground.config.books.rotate_window),
+        reply=lambda reply, ns, mono_ns: dialogue.answered(reply.request_id, reply.body, ns, mono_ns),
+        lost=dialogue.lost,
+        refused=lambda error: refused(error),
+        subscribed=lambda: signal(_REFUSED, "the venue tells us of our own orders again", False),
+    )
+    venue: TradingVenue = rest
+    if section.transport == "ws_api":
+        venue = BinanceWsTrading(
+            rest,
+            dialogue,
+            parts.ledger,
+            parts.signer,
+            venue_ms=parts.clock.venue_ms,
+            resynchronise=parts.resynchronise,
+        )
+    gate, ledger = gate_of(ground), ProbeLedger(ground.state)
+    tracker = LatencyTracker(
+        parts.clock, threshold_ms=section.threshold_ms, report_timeout_ms=section.report_timeout_ms
+    )
+    monitor = LatencyMonitor("latency", tracker, ledger, inbox, questions, ground.signals, settled)
+    subject = f"{venue.name} {section.symbol}"
+
+    def signal(name: str, text: str, is_firing: bool) -> None:
+        ground.signals.offer(AlertSignal(name, subject, is_firing, Severity.ERROR, text, time.time_ns()))
+
+    def refused(error: Exception) -> str | None:
+        said = rest.explain(error) if isinstance(error, BinmonError) else None
+        signal(_REFUSED, said or str(error), True)
+        return said
+
+    probe = OrderProbe(
+        "order-probe",
+        venue,
+        OrderDesk(venue, gate),
+        parts.clock,
+        parts.take_sample,
+        Inbox(
+            inbox,
+            ledger.note,
+            lambda text: signal(_SKIPPED, text or "orders are sent again", text is not None),
+        ),
+        ProbeSettings(section.symbol, section.interval_s, Decimal(str(section.notional))),
+        ready=lambda: stream.subscribed_to is not None,
+        settled=lambda: tracker.open == 0,
+        explain=lambda error: rest.explain(error) if isinstance(error, BinmonError) else None,
+    )
+    # Stages: what sends ends before what listens, and that before what keeps.
+    add = ground.supervisor.add
+    add(monitor, stage=2)
+    add(OrderAsker("order-asker", rest, questions, inbox), stage=1)
+    add(stream, stage=1)
+    add(probe, stage=0)
+    return LatencyParts(monitor, probe, stream, gate)

@@ -1,0 +1,477 @@
+"""Faults of user events, orders and answers: the rules without sockets first, then over real ones."""
+
+import json
+import threading
+import time
+from decimal import Decimal
+
+import pytest
+import requests
+import websocket
+
+from binmon.sandbox.fates import Fate
+from binmon.sandbox.fault_kinds import checked
+from binmon.sandbox.parameters import ApiError, Parameters
+from binmon.sandbox.private_faults import PrivateFaults
+from binmon.sandbox.trading.accounts import UserEvent
+from binmon.sandbox.trading.operations import Call, Operation
+
+ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
+
+
+# The rules ----------------------------------------------------------------------------------------------------------
+
+
+def arm(faults, kind, **options):
+    name, options = checked({"kind": kind, **options})
+    return faults.kinds[name](options)
+
+
+def event(execution_type="TRADE", symbol="BTCUSDT", own_id="mine", kind="executionReport"):
+    return UserEvent(kind, symbol, own_id, 1, 1, execution_type, lambda micro: "{}")
+
+
+def ways(faults, *connections, **fields):
+    return {
+        number: (way.copies, way.delay_s, way.stamped_late)
+        for number, way in faults.ways(event(**fields), connections or (1,)).items()
+    }
+
+
+def test_a_fault_of_events_counts_events_and_not_deliveries():
+    faults = PrivateFaults()
+    arm(faults, "report_lost", count=2)
+    assert faults.armed
+    assert ways(faults, 1, 2) == {1: (0, 0, False), 2: (0, 0, False)}
+    assert faults.active() == [{"kind": "report_lost", "count": 2, "event": ["executionReport"], "left": 1}]
+    assert ways(faults, 1)[1][0] == 0
+    assert ways(faults, 1)[1][0] == 1
+    assert not faults.armed
+
+
+@pytest.mark.parametrize(
+    ("options", "hit", "missed"),
+    [
+        ({"execution_type": ["TRADE"]}, {}, {"execution_type": "NEW"}),
+        ({"symbols": ["BTCUSDT"]}, {}, {"symbol": "ETHUSDT"}),
+        ({"client_order_id": "mi"}, {}, {"own_id": "other"}),
+        ({"event": ["outboundAccountPosition"]}, {"kind": "outboundAccountPosition"}, {}),
+        ({}, {}, {"kind": "outboundAccountPosition"}),
+    ],
+)
+def test_filters_of_events(options, hit, missed):
+    faults = PrivateFaults()
+    arm(faults, "report_lost", **options)
+    assert ways(faults, **missed) == {1: (1, 0, False)}
+    assert ways(faults, **hit) == {1: (0, 0, False)}
+
+
+def test_every_event_may_be_meant():
+    faults = PrivateFaults()
+    arm(faults, "report_lost", event="*", count=2)
+    assert ways(faults, kind="outboundAccountPosition", execution_type="", symbol="") == {1: (0, 0, False)}
+    assert ways(faults) == {1: (0, 0, False)}
+
+
+def test_a_fault_of_one_connection_leaves_the_others_and_waits_for_it():
+    faults = PrivateFaults()
+    arm(faults, "report_duplicate", times=3, connection=[2])
+    assert ways(faults, 1) == {1: (1, 0, False)}
+    assert ways(faults, 1, 2) == {1: (1, 0, False), 2: (3, 0, False)}
+
+
+def test_faults_of_events_add_up_and_what_is_lost_is_not_counted_again():
+    faults = PrivateFaults()
+    arm(faults, "report_lost", connection=[1])
+    arm(faults, "report_delay", ms=250, event_time="late")
+    arm(faults, "report_duplicate", connection=[1])
+    assert ways(faults, 1, 2) == {1: (0, 0, False), 2: (1, 0.25, True)}
+    assert [fault["kind"] for fault in faults.active()] == ["report_duplicate"]
+    faults.clear()
+    assert faults.active() == []
+
+
+class Orders:
+    """An operation that remembers what it carried out."""
+
+    def __init__(self, method="order.place", is_order=True):
+        self.calls = []
+        self.operation = Operation(
+            None, method, "TRADE", lambda parameters: 1, True, is_order, (), (), self._carry_out
+        )  # fmt: skip
+
+    def _carry_out(self, call):
+        self.calls.append(call)
+        return "{}"
+
+
+def run(faults, orders, **parameters):
+    """The result and the fate of a request; the code of an error in place of its result."""
+    call = Call(Parameters.of({**ORDER, **parameters}), None, None, False)
+    try:
+        result = faults.guarded(orders.operation).run(call, [*ORDER, "newClientOrderId", "origClientOrderId"])
+    except ApiError as error:
+        result = error.code
+    return result, faults.take_fate()
+
+
+def test_a_guard_without_faults_only_passes_on():
+    faults, orders = PrivateFaults(), Orders()
+    assert run(faults, orders) == ("{}", None)
+    assert len(orders.calls) == 1
+
+
+def test_refused_orders_are_not_carried_out():
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "order_refuse", code=-1013, message="Filter failure: NOTIONAL", count=2)
+    assert [run(faults, orders)[0] for _ in range(3)] == [-1013, -1013, "{}"]
+    assert len(orders.calls) == 1
+
+
+def test_a_lost_answer_belongs_to_an_order_that_was_carried_out():
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "answer_lost", mode="timeout", status=504)
+    assert run(faults, orders) == ("{}", Fate("timeout", 504, 60))
+    assert run(faults, orders) == ("{}", None)
+    assert len(orders.calls) == 2
+
+
+def test_a_lost_order_is_not_carried_out_and_looks_the_same():
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "order_lost", mode="reset")
+    assert run(faults, orders) == (-1007, Fate("reset", 503, 60))
+    assert orders.calls == []
+
+
+def test_an_order_that_the_venue_refuses_does_not_use_up_a_lost_answer():
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "answer_lost")
+
+    def refuse(call):
+        raise ApiError(400, -2010, "no")
+
+    refusing = Operation(None, "order.place", "TRADE", lambda parameters: 1, True, True, (), (), refuse)
+    orders.operation, good = refusing, orders.operation
+    assert run(faults, orders) == (-2010, None)
+    orders.operation = good
+    assert run(faults, orders)[1] == Fate("status", 503, 60)
+
+
+@pytest.mark.parametrize(
+    ("options", "hit", "missed"),
+    [
+        ({"symbols": ["ETHUSDT"]}, {"symbol": "ETHUSDT"}, {}),
+        ({"client_order_id": "lost-"}, {"newClientOrderId": "lost-1"}, {"newClientOrderId": "kept-1"}),
+        ({"client_order_id": "lost-"}, {"origClientOrderId": "lost-1"}, {}),
+    ],
+)
+def test_filters_of_orders(options, hit, missed):
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "order_refuse", **options)
+    assert run(faults, orders, **missed)[0] == "{}"
+    assert run(faults, orders, **hit)[0] == -2010
+
+
+def test_other_requests_are_hit_when_they_are_named():
+    faults, cancels = PrivateFaults(), Orders("order.cancel", is_order=False)
+    arm(faults, "order_lost")
+    assert run(faults, cancels) == ("{}", None)
+    arm(faults, "order_lost", method="order.cancel")
+    assert run(faults, cancels)[0] == -1007
+
+
+def test_a_fate_is_taken_once_and_by_its_own_thread():
+    faults, orders = PrivateFaults(), Orders()
+    arm(faults, "report_before_answer", ms=100)
+    call = Call(Parameters.of(ORDER), None, None, False)
+    faults.guarded(orders.operation).handler(call)
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(faults.take_fate()))
+    other.start()
+    other.join()
+    assert seen == [None]
+    assert faults.take_fate() == Fate("late", seconds=0.1)
+    assert faults.take_fate() is None
+
+
+# Over sockets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def subscribed(exchange):
+    """An exchange and a connection that receives the events of the account."""
+    api = exchange.api()
+    api.result("userDataStream.subscribe.signature", **exchange.user().params())
+    exchange.listener = api
+    return exchange
+
+
+def names(api, count):
+    return [(event := api.event()["event"]).get("x") or event["e"] for _ in range(count)]
+
+
+def place(exchange, own_id, **more):
+    answer = exchange.order(newClientOrderId=own_id, **{**ORDER, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def resting_price(exchange):
+    return f"{float(exchange.depth('BTCUSDT', 5)['bids'][0][0]) * 0.95:.2f}"
+
+
+def known(exchange, own_id):
+    """How the venue itself remembers an order; ``None`` for one it has never had."""
+    orders = exchange.json("/sandbox/orders")["orders"]
+    return next((order for order in orders if order["clientOrderId"] == own_id), None)
+
+
+def test_report_delay_holds_up_what_follows_and_keeps_the_event_time(subscribed):
+    subscribed.fault("report_delay", ms=700, execution_type="TRADE")
+    started = time.monotonic()
+    place(subscribed, "slow")
+    new = subscribed.listener.report("NEW")
+    assert new["E"] - new["T"] < 600
+    trade = subscribed.listener.report("TRADE")
+    assert time.monotonic() - started >= 0.69
+    assert trade["E"] - trade["T"] < 600
+    assert subscribed.listener.event()["event"]["e"] == "outboundAccountPosition"
+
+
+def test_report_delay_within_the_venue_shows_in_the_event_time(subscribed):
+    subscribed.fault("report_delay", ms=400, event_time="late")
+    place(subscribed, "slow")
+    new = subscribed.listener.report("NEW")
+    assert new["E"] - new["T"] >= 399
+
+
+def test_report_lost_and_duplicate(subscribed):
+    subscribed.fault("report_lost", execution_type="NEW")
+    subscribed.fault("report_duplicate", execution_type="TRADE", times=2)
+    place(subscribed, "one")
+    assert names(subscribed.listener, 2) == ["TRADE", "TRADE"]
+    assert subscribed.state()["faults"] == []
+
+
+def test_a_delay_of_one_connection_leaves_the_other_alone(subscribed):
+    other = subscribed.api()
+    other.result("userDataStream.subscribe.signature", **subscribed.user().params())
+    subscribed.fault("report_delay", ms=3_600_000, seconds=60, connection=[1])
+    place(subscribed, "split")
+    assert other.report("TRADE")["c"] == "split"
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        subscribed.listener.event(timeout=0.3)
+    subscribed.fault("clear")
+    assert subscribed.listener.report("TRADE")["c"] == "split"
+
+
+def test_stall_loses_user_events_and_still_answers(subscribed):
+    subscribed.fault("stall", service="ws_api", seconds=60)
+    place(subscribed, "unheard")
+    assert subscribed.listener.result("ping") == {}
+    assert subscribed.listener.events == []
+    subscribed.fault("clear")
+    place(subscribed, "heard")
+    assert subscribed.listener.report()["c"] == "heard"
+
+
+@pytest.mark.parametrize("service", ["rest", "ws_api"])
+def test_report_before_answer(subscribed, service):
+    subscribed.fault("report_before_answer", ms=600)
+    api = subscribed.api()
+    started = time.monotonic()
+    answered = threading.Event()
+
+    def send():
+        if service == "rest":
+            place(subscribed, "late")
+        else:
+            api.result("order.place", **subscribed.user().params(**ORDER, newClientOrderId="late"))
+        answered.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        assert subscribed.listener.report("TRADE")["c"] == "late"
+    finally:
+        thread.join(30)
+    assert answered.is_set()
+    assert time.monotonic() - started >= 0.59
+
+
+def test_a_delayed_answer_lets_later_ones_pass(subscribed):
+    subscribed.fault("report_before_answer", ms=500)
+    api = subscribed.api()
+    order = api.send("order.place", **subscribed.user().params(**ORDER))
+    ping = api.send("ping")
+    first = json.loads(api.socket.recv())
+    second = json.loads(api.socket.recv())
+    assert [first["id"], second["id"]] == [ping, order]
+    assert second["result"]["status"] == "FILLED"
+
+
+def test_clear_does_not_swallow_an_answer_that_is_late(subscribed):
+    subscribed.fault("report_before_answer", ms=600)
+    number = subscribed.listener.send("order.place", **subscribed.user().params(**ORDER))
+    assert subscribed.listener.report("TRADE")
+    subscribed.fault("clear")
+    assert subscribed.listener.reply(number)["result"]["status"] == "FILLED"
+
+
+def test_order_refuse(subscribed):
+    subscribed.fault("order_refuse", code=-1013, message="Filter failure: NOTIONAL", count=2)
+    answer = subscribed.order(**ORDER, newClientOrderId="refused")
+    assert (answer.status_code, answer.json()) == (400, {"code": -1013, "msg": "Filter failure: NOTIONAL"})
+    user = subscribed.user()
+    assert subscribed.listener.error("order.place", **user.params(**ORDER)) == (400, -1013)
+    assert subscribed.listener.events == []
+    assert known(subscribed, "refused") is None
+    assert subscribed.listener.result("order.place", **user.params(**ORDER))["status"] == "FILLED"
+
+
+@pytest.mark.parametrize("kind", ["answer_lost", "order_lost"])
+@pytest.mark.parametrize("mode", ["status", "timeout", "reset", "closed", "silent"])
+def test_lost_on_rest(subscribed, kind, mode):
+    """Whatever the client sees, the venue knows whether the order exists."""
+    subscribed.fault(kind, mode=mode, silent_s=0.3)
+    if mode in ("status", "timeout"):
+        answer = subscribed.order(**ORDER, newClientOrderId="lost")
+        assert answer.status_code == 503
+        if mode == "timeout":
+            assert answer.json()["code"] == -1007
+    else:
+        with pytest.raises(requests.exceptions.RequestException):
+            subscribed.order(**ORDER, newClientOrderId="lost")
+    order = known(subscribed, "lost")
+    if kind == "order_lost":
+        assert order is None
+    else:
+        assert Decimal(order["executedQty"]) == Decimal("0.001")
+        assert subscribed.listener.report("TRADE")["c"] == "lost"
+    assert place(subscribed, "next")["status"] == "FILLED"
+
+
+@pytest.mark.parametrize("kind", ["answer_lost", "order_lost"])
+@pytest.mark.parametrize("mode", ["status", "timeout", "reset", "closed", "silent"])
+def test_lost_on_the_websocket_api(subscribed, kind, mode):
+    subscribed.fault(kind, mode=mode)
+    api, user = subscribed.api(), subscribed.user()
+    number = api.send("order.place", **user.params(**ORDER, newClientOrderId="lost"))
+    if mode in ("status", "timeout"):
+        reply = api.reply(number)
+        assert reply["status"] == 503
+        assert reply["error"]["code"] == (-1007 if mode == "timeout" else -1000)
+    elif mode == "silent":
+        ping = api.send("ping")
+        assert json.loads(api.socket.recv())["id"] == ping
+    else:
+        with pytest.raises((ConnectionError, websocket.WebSocketConnectionClosedException)):
+            api.reply(number)
+    if kind == "answer_lost":
+        assert subscribed.listener.report("TRADE")["c"] == "lost"
+    subscribed.wait(lambda: bool(known(subscribed, "lost")) is (kind == "answer_lost"))
+
+
+def test_a_lost_cancel_can_be_asked_for(subscribed):
+    subscribed.fault("answer_lost", method="order.cancel", mode="timeout")
+    place(subscribed, "resting", type="LIMIT", timeInForce="GTC", price=resting_price(subscribed))
+    answer = subscribed.order(method="DELETE", symbol="BTCUSDT", origClientOrderId="resting")
+    assert (answer.status_code, answer.json()["code"]) == (503, -1007)
+    assert subscribed.listener.report("CANCELED")["C"] == "resting"
+
+
+def test_a_rest_fault_comes_after_the_venue_or_instead_of_it(subscribed):
+    subscribed.fault("rest", mode="reset", path="/api/v3/order")
+    with pytest.raises(requests.exceptions.ConnectionError):
+        subscribed.order(**ORDER, newClientOrderId="never")
+    assert known(subscribed, "never") is None
+    subscribed.fault("rest", mode="truncated", path="/api/v3/order")
+    with pytest.raises(requests.exceptions.RequestException):
+        subscribed.order(**ORDER, newClientOrderId="done")
+    assert known(subscribed, "done")["status"] == "FILLED"
+
+
+def test_query_lag_hides_young_orders_and_ends(subscribed):
+    subscribed.fault("query_lag", ms=60_000)
+    order = place(subscribed, "young")
+    asked = {"symbol": "BTCUSDT", "origClientOrderId": "young"}
+    answer = subscribed.order(method="GET", **asked)
+    assert (answer.status_code, answer.json()["code"]) == (400, -2013)
+    user = subscribed.user()
+    assert subscribed.listener.error("order.status", **user.params(**asked)) == (400, -2013)
+    assert subscribed.state()["faults"] == [{"kind": "query_lag", "ms": 60_000}]
+    subscribed.fault("clear")
+    assert subscribed.order(method="GET", **asked).json()["orderId"] == order["orderId"]
+
+
+def test_query_lag_passes_by_itself(subscribed):
+    subscribed.fault("query_lag", ms=300, seconds=60)
+    place(subscribed, "young")
+
+    def found():
+        return subscribed.order(method="GET", symbol="BTCUSDT", origClientOrderId="young").status_code == 200
+
+    subscribed.wait(found)
+
+
+def test_stream_terminated_ends_the_subscription_and_not_the_connection(subscribed):
+    api, user = subscribed.listener, subscribed.user()
+    poor = subscribed.user("HMAC", "poor")
+    assert api.result("userDataStream.subscribe.signature", **poor.params()) == {"subscriptionId": 1}
+    assert subscribed.fault("stream_terminated", account="main")["connections"] == [1]
+    ended = api.event()
+    assert (ended["subscriptionId"], ended["event"]["e"]) == (0, "eventStreamTerminated")
+    assert api.result("session.subscriptions") == [{"subscriptionId": 1}]
+    place(subscribed, "unheard")
+    assert api.result("userDataStream.subscribe.signature", **user.params()) == {"subscriptionId": 2}
+    assert api.events == []
+    place(subscribed, "heard")
+    assert api.report()["c"] == "heard"
+    assert subscribed.fault("stream_terminated", subscription=7)["connections"] == []
+
+
+def test_clock_skew_steps_and_drifts_and_orders_feel_it(subscribed):
+    subscribed.fault("clock_skew", ms=-3000)
+    answer = subscribed.order(**ORDER)
+    assert (answer.status_code, answer.json()["code"]) == (400, -1021)
+    assert "ahead" in answer.json()["msg"]
+    subscribed.fault("clock_skew", ms=30_000, drift_ppm=500)
+    answer = subscribed.order(**ORDER)
+    assert "outside of the recvWindow" in answer.json()["msg"]
+    subscribed.fault("clock_skew", ms=400, drift_ppm=-100)
+    order = place(subscribed, "shifted")
+    assert subscribed.state()["faults"][0]["drift_ppm"] == -100
+    report = subscribed.listener.report("TRADE")
+    assert report["T"] == order["transactTime"] <= report["E"]
+
+
+def test_a_later_skew_is_not_ended_by_the_seconds_of_an_earlier_one(subscribed):
+    subscribed.fault("clock_skew", ms=100, seconds=0.2)
+    subscribed.fault("clock_skew", ms=200)
+    subscribed.fault("clock_skew", ms=300, seconds=0.5)
+    subscribed.wait(lambda: not subscribed.state()["faults"])
+    subscribed.fault("clock_skew", ms=100, seconds=0.1)
+    subscribed.fault("clock_skew", ms=-200)
+    ended = time.monotonic() + 0.4
+    subscribed.wait(lambda: time.monotonic() > ended)
+    assert subscribed.sandbox.clock.skew_us == -200_000
+
+
+def test_reset_wipes_the_private_side(subscribed):
+    user = subscribed.user()
+    first = place(subscribed, "before")
+    place(subscribed, "resting", type="LIMIT", timeInForce="GTC", price=resting_price(subscribed))
+    balances = subscribed.listener.result("account.status", **user.params())["balances"]
+    subscribed.fault("reset")
+    gone = subscribed.order(method="GET", symbol="BTCUSDT", orderId=first["orderId"])
+    assert (gone.status_code, gone.json()["code"]) == (400, -2013)
+    assert subscribed.listener.result("account.status", **user.params())["balances"] != balances
+    assert subscribed.listener.result("openOrders.status", **user.params(symbol="BTCUSDT")) == []
+    assert subscribed.listener.result("myTrades", **user.params(symbol="BTCUSDT")) == []
+
+
+def test_private_faults_need_accounts(start_exchange):
+    exchange = start_exchange(replay="tests/data/spot_BTCUSDT_20240808_25s.tsv.gz", symbols=None)
+    answer = requests.post(f"{exchange.sandbox.rest_url}/sandbox/faults", json={"kind": "report_lost"}, timeout=5)
+    assert answer.status_code == 400
+    assert "recording" in answer.json()["error"]
