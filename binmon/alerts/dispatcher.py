@@ -14,6 +14,7 @@ from binmon.config.schema import AlertsConfig
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.messages import AlertSignal
+from binmon.telemetry.histogram import DelayHistogram
 
 log = structlog.get_logger("binmon.alerts")
 
@@ -43,6 +44,7 @@ class AlertDispatcher(Worker):
         self.firing_count = 0
         self.refused_count = 0
         self.dropped_count = 0
+        self.lag = DelayHistogram()  # from a signal being given to its being dealt with, by the wall clock
         self._signals = signals
         self._rules = rules
         self._outlets = tuple(outlets)
@@ -73,6 +75,7 @@ class AlertDispatcher(Worker):
     def _take(self, signal: AlertSignal) -> None:
         self.signals_count += 1
         self._tell(self._rules.on_signal(signal, self._now_s()))
+        self.lag.observe_ns(max(0, time.time_ns() - signal.at_ns))
         self.progress()
 
     def _tick(self) -> None:

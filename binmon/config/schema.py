@@ -116,6 +116,9 @@ class BinanceConfig(Section, frozen=True, kw_only=True):
     api_key: Annotated[str, key("API key", secret="whole", variable="BINANCE_API_KEY")] = ""
     api_secret: Annotated[str, key("Secret of an HMAC key", secret="whole", variable="BINANCE_API_SECRET")] = ""
     private_key_file: Annotated[Text | None, key("PEM file of an Ed25519 or RSA key, instead of `api_secret`")] = None
+    session_logon: Annotated[
+        bool, key("Log connections of the WebSocket API on, instead of signing the subscription; Ed25519 keys only")
+    ] = False
 
 
 class BybitConfig(Section, frozen=True, kw_only=True):

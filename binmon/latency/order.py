@@ -118,7 +118,7 @@ class TrackedOrder:
         if final is None:
             return "the report of its end" if self.arrivals else "all reports"
         here = sum((one.report.last_quantity for one in self.arrivals.values()), Decimal(0))
-        if here != final.executed_quantity:
+        if here < final.executed_quantity:
             return f"fills of {final.executed_quantity - here}"
         if announced and not any(one.report.execution_type == "NEW" for one in self.arrivals.values()):
             return "the report of its placing"

@@ -18,6 +18,7 @@ second. The rules:
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 
@@ -234,7 +235,11 @@ class LatencyTracker:
         back_mono_ns = self._breaks.get(request.venue)
         if back_mono_ns is not None:
             self._broken(order, back_mono_ns, at_mono_ns)
-        for message in self._early.take(request.venue, request.client_order_id):
+        early = self._early.take(request.venue, request.client_order_id)
+        # all reports that are here count as here when the order is looked at: those of its beginning first
+        for message in sorted(
+            early, key=lambda one: one.execution_id if isinstance(one, ExecutionReport) else math.inf
+        ):
             self._again(message)
 
     def _again(self, message: OrderMessage) -> None:

@@ -33,7 +33,11 @@ class _WithoutQueries(logging.Filter):
     """What the library logs by itself, without the queries of addresses: in those are signatures."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = re.sub(r"\?[^\s)\"']*", "?***", record.getMessage()), None
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a line that does not fit its own values is still a line
+            text = f"{record.msg} {record.args}"
+        record.msg, record.args = re.sub(r"\?[^\s)\"']*", "?***", text), None
         return True
 
 

@@ -281,8 +281,8 @@ class FaultBoard:
             self._side.set_read_lag(lag_ms / 1000)
 
     def _do_reset(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._the_side.reset()  # first, as its orders are in the books that go then
         self._the_market.reset()
-        self._the_side.reset()
         connections = self._connections.all() if options["disconnect"] else []
         for connection in connections:
             connection.close(1001, "reset")

@@ -126,6 +126,7 @@ class MatchingEngine:
         self._changes: list[LevelChange] = []
         self._trades: list[Trade] = []
         self._next_prevention_id = 1
+        self._loader: str | None = None
         self._preventions: list[Prevention] = []
 
     @property
@@ -181,6 +182,7 @@ class MatchingEngine:
         """
         if self._levels[side]:
             raise ValueError(f"side {side.value} is not empty")
+        self._loader = owner
         loaded = {}
         for price, quantity in levels:
             order = Order(self._next_order_id, owner, side, price, quantity, time_us)
@@ -237,9 +239,15 @@ class MatchingEngine:
         return abs(key), level.total
 
     def worst(self, side: Side) -> int | None:
-        """The price farthest from the market, or ``None`` when the side is empty."""
-        levels = self._levels[side]
-        return abs(levels.peekitem(-1)[0]) if levels else None
+        """The price farthest from the market, or ``None`` when the side is empty.
+
+        Where one owner has loaded the book, the far orders of others do not count.
+        """
+        for key, level in reversed(self._levels[side].items()):
+            if self._loader is None or any(order.owner == self._loader for order in level.orders.values()):
+                price: int = abs(key)
+                return price
+        return None
 
     def level_count(self, side: Side) -> int:
         """Number of price levels of a side."""

@@ -76,15 +76,15 @@ class Session:
     def subscribe_logged_on(self) -> Subscription:
         """Subscribe for the account that is logged on. Raises :class:`~.parameters.ApiError`."""
         if self.logon is None:
-            raise NOT_LOGGED_ON
+            raise NOT_LOGGED_ON.fresh()
         return self.subscribe(self.logon.account, by_logon=True)
 
     def subscribe(self, account: Account, by_logon: bool = False) -> Subscription:
         """Subscribe for an account. Raises :class:`~.parameters.ApiError`: -2035 when it is subscribed, -2042."""
         if any(one.account is account for one in self._subscriptions.values()):
-            raise ALREADY_ACTIVE
+            raise ALREADY_ACTIVE.fresh()
         if self._next >= self._most_identifiers or len(self._subscriptions) >= self._most_active:
-            raise NO_MORE_IDENTIFIERS
+            raise NO_MORE_IDENTIFIERS.fresh()
         subscription = Subscription(self._next, account, by_logon)
         self._subscriptions[self._next] = subscription
         self._next += 1
@@ -95,7 +95,7 @@ class Session:
         if identifier is None:
             return self._end(self.subscriptions)
         if identifier not in self._subscriptions:
-            raise NOT_ACTIVE
+            raise NOT_ACTIVE.fresh()
         return self._end([self._subscriptions[identifier]])
 
     def status(self, now_us: int, micro: bool, return_rate_limits: bool) -> dict[str, Any]:

@@ -59,13 +59,10 @@ class UserSubscription:
 
     def put(self, event: UserEvent, way: Way, now: float) -> None:
         """Take an event; it goes with :meth:`release`."""
-        due = now + way.delay_s
-        if self._held:
-            due = max(due, self._held[-1][0])
-        self._held.extend((due, event, way.stamped_late) for _ in range(way.copies))
+        self._held.extend((now + way.delay_s, event, way.stamped_late) for _ in range(way.copies))
 
     def release(self, now: float, clock: VenueClock) -> None:
-        """Send what is due."""
+        """Send what is due; nothing overtakes what came before it."""
         while self._held and self._held[0][0] <= now:
             _, event, stamped_late = self._held.popleft()
             text = event.text(self.micro)

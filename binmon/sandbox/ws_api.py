@@ -24,6 +24,7 @@ from .options import SandboxOptions
 from .parameters import ApiError, Parameters
 from .rest import refused
 from .sessions import Session, Subscription
+from .trading.accounts import Account
 from .user_streams import UserStreams, UserSubscription, envelope
 from .websocket_server import WebSocketServer
 from .ws_api_methods import GONE, Method, Methods, Request, SessionLost
@@ -107,6 +108,8 @@ class ApiDialogue:
         self._venue = venue
         self._target = Target(False, True)
         self.session = Session(venue.clock.now_us())
+        self.authorized: Account | None = None
+        """Whose request is being answered; ``None`` where nobody has shown who it is."""
         self._requests = 0
         self._subscribed: dict[int, UserSubscription] = {}
 
@@ -215,7 +218,7 @@ class ApiDialogue:
         if "id" not in message:
             raise ApiError(400, -1102, "Mandatory parameter 'id' was not sent, was empty/null, or malformed.")
         if not isinstance(params, dict) or not isinstance(message.get("method"), str):
-            raise _BAD_JSON
+            raise _BAD_JSON.fresh()
         name = message["method"].removeprefix("v3/")
         parameters = Parameters.of(params)
         request = Request(params, parameters, self, self._target.microseconds, self._target.return_rate_limits)
@@ -226,7 +229,7 @@ class ApiDialogue:
         verdict = self._charge(0 if free else weight)
         if verdict.status != 200:
             return self._refuse(identifier, verdict, with_limits)
-        orders = request if method is not None and method.is_order else None
+        self.authorized = None
         outcome: str | ApiError
         try:
             outcome = self._run(name, method, request)
@@ -236,17 +239,18 @@ class ApiDialogue:
             outcome = error
             if free:
                 self._venue.ledger.add(self._connection.peer, weight, self._venue.clock.now_ms() / 1000)
+        orders_of = self.authorized if method is not None and method.is_order else None
         fate = self._venue.faults.take_fate()
         if fate is None:
-            return self._reply(identifier, outcome, with_limits, orders)
-        return self._meet(fate, lambda disturbed: self._reply(identifier, disturbed or outcome, with_limits, orders))
+            return self._reply(identifier, outcome, with_limits, orders_of)
+        return self._meet(fate, lambda disturbed: self._reply(identifier, disturbed or outcome, with_limits, orders_of))
 
     @staticmethod
     def _run(name: str, method: Method | None, request: Request) -> str:
         if name in GONE:
-            raise _GONE
+            raise _GONE.fresh()
         if method is None:
-            raise _NO_SUCH_METHOD
+            raise _NO_SUCH_METHOD.fresh()
         return method.run(request)
 
     def _meet(self, fate: Fate, reply: Callable[[ApiError | None], str]) -> str | None:
@@ -277,9 +281,9 @@ class ApiDialogue:
         return self._reply(identifier, failure, with_limits, None)
 
     def _reply(
-        self, identifier: int | str | None, outcome: str | ApiError, with_limits: bool, orders: Request | None
+        self, identifier: int | str | None, outcome: str | ApiError, with_limits: bool, orders_of: Account | None
     ) -> str:
-        """The text of a reply. ``orders`` is the request that placed an order, whose account's counts are shown."""
+        """The text of a reply, with the order counts of an account where an order was placed."""
         head = f'{{"id":{json.dumps(identifier)}'
         if isinstance(outcome, ApiError):
             head += f',"status":{outcome.status},"error":{self._with_moment(outcome).body()}'
@@ -287,8 +291,7 @@ class ApiDialogue:
             head += f',"status":200,"result":{outcome}'
         if not with_limits:
             return head + "}"
-        account = self._venue.methods.account_of(orders) if orders is not None else None
-        limits = self._venue.methods.order_counts(account) if account is not None else []
+        limits = self._venue.methods.order_counts(orders_of) if orders_of is not None else []
         used = self._venue.ledger.used(self._connection.peer, self._venue.clock.now_ms() / 1000)
         limits.append(
             {
@@ -326,13 +329,13 @@ def _parsed(text: str) -> dict[str, Any]:
         if "\\u" in text:
             json.dumps(request, ensure_ascii=False).encode()  # half a surrogate pair is a JSON escape, but no text
     except (ValueError, RecursionError) as error:
-        raise _BAD_JSON from error
+        raise _BAD_JSON.fresh() from error
     if not isinstance(request, dict):
-        raise _BAD_JSON
+        raise _BAD_JSON.fresh()
     return request
 
 
 def _identifier(value: object) -> int | str | None:
     if value is None or (isinstance(value, int | str) and not isinstance(value, bool | _SentNumber)):
         return value
-    raise _BAD_JSON
+    raise _BAD_JSON.fresh()

@@ -57,6 +57,8 @@ class Client(Protocol):
     """The connection, as far as methods change what it receives."""
 
     session: Session
+    authorized: Account | None
+    """Set by a request that shows whose it is."""
 
     def begin(self, subscription: Subscription) -> None:
         """Deliver the events of a new subscription."""
@@ -141,22 +143,16 @@ class Methods:
         """
         logon = request.client.session.logon
         if logon is None or "apiKey" in request.params or "signature" in request.params:
-            return self._by_signature(request, security)
+            account, key = self._by_signature(request, security)
+            request.client.authorized = account
+            return account, key
         account, key = self._still_valid(request.client, logon)
         if security == "TRADE" and not key.can_trade:
-            raise _BAD_KEY
+            raise _BAD_KEY.fresh()
         assert self._private is not None
         self._private.check_timing(request.parameters)
+        request.client.authorized = account
         return account, key
-
-    def account_of(self, request: Request) -> Account | None:
-        """The account whose order counts a reply shows; ``None`` when the request names none that exists."""
-        key = request.params.get("apiKey")
-        if key is None:
-            logon = request.client.session.logon
-            return logon.account if logon is not None else None
-        found = self._private.accounts.by_key(parameter_text(key)) if self._private is not None else None
-        return found[0] if found is not None else None
 
     def order_counts(self, account: Account) -> list[dict[str, Any]]:
         """Unfilled orders of an account, as ``rateLimits`` entries."""
@@ -164,7 +160,7 @@ class Methods:
 
     def _by_signature(self, request: Request, security: str) -> tuple[Account, ApiKey]:
         if self._private is None:
-            raise _BAD_KEY
+            raise _BAD_KEY.fresh()
         given = {
             name: parameter_text(request.params[name] or "")
             for name in ("apiKey", "signature")
@@ -189,7 +185,7 @@ class Methods:
             raise missing("apiKey")
         account, key = self._by_signature(request, "USER_DATA")
         if key.kind is not KeyKind.ED25519:
-            raise _BAD_KEY
+            raise _BAD_KEY.fresh()
         request.parameters.check_known(_SIGNED_HERE)
         request.client.session.log_on(account, key, self._clock.now_us())
         return self._status(request)

@@ -98,6 +98,9 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("clock.unknown", "warning", "venue reason failures", "The venue's time cannot be had: less sure with time."),
     _event("clock.known", "info", "venue failures", "It can be had again."),
     _event("latency.off", "warning", "key reason", "No probe, as nobody asked for it and it cannot run."),
+    _event(
+        "latency.capped", "warning", "orders_a_day limit key", "The interval asks for more orders than are allowed."
+    ),
     _event("latency.skipped", "error", "venue symbol reason", "No order could be sent; the reason with its remedy."),
     _event("latency.resumed", "info", "venue symbol", "Orders are sent again."),
     _event("latency.restored", "warning", "orders", "The last run left orders open: they are asked for."),

@@ -63,7 +63,7 @@ def check_latency(config: Config) -> list[str]:
         problems.append(f"venues.binance.endpoints.rest: {error}: expected a REST API that answers")
         return problems
     if ws_url is not None and not problems:
-        problems += _subscription(ws_url, signer, clock)
+        problems += _subscription(ws_url, signer, clock, section.session_logon)
     return problems
 
 
@@ -90,10 +90,10 @@ def _account(config: Config, trading: BinanceTrading, stop: threading.Event) -> 
     return []
 
 
-def _subscription(ws_url: str, signer: Signer, clock: VenueClock) -> list[str]:
+def _subscription(ws_url: str, signer: Signer, clock: VenueClock, logs_on: bool) -> list[str]:
     """Subscribe once to the user-data stream."""
     key = "venues.binance.endpoints.ws_api"
-    stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms)
+    stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms, logs_on=logs_on)
     try:
         connection = websocket.create_connection(stream.user_stream_url, timeout=_CONNECT_S, http_no_proxy=["*"])
         try:

@@ -37,6 +37,7 @@ log = structlog.get_logger("binmon.daemon")
 
 LEAST_INTERVAL_S = 15.0  # outside the sandbox
 _CHUNKS, _REPORTS, _QUESTIONS = 2_048, 8_192, 1_024
+_DAY_S = 86_400.0
 _SKIPPED, _REFUSED = "latency.skipped", "user_stream.refused"  # alerts
 
 
@@ -127,7 +128,13 @@ def wire_latency(
     ground.channels += [frames, inbox, questions]
     ground.rotatable.append(frames)
 
-    user_data = BinanceUserStream(parts.urls.ws_api, parts.signer, venue_ms=parts.clock.venue_ms, ledger=parts.ledger)
+    user_data = BinanceUserStream(
+        parts.urls.ws_api,
+        parts.signer,
+        venue_ms=parts.clock.venue_ms,
+        ledger=parts.ledger,
+        logs_on=ground.config.venues.binance.session_logon,
+    )
     # ended after the probe, which at a stop still waits for the report of its last order
     sockets = Sockets(user_connections(user_data, frames, parts.ledger), ground.supervisor, parts.ledger, stage=1)
     dialogue = Dialogue(user_data.user_stream_url, lambda: stream.subscribed_to, sockets.post)
@@ -155,6 +162,9 @@ def wire_latency(
             venue_ms=parts.clock.venue_ms,
             resynchronise=parts.resynchronise,
         )
+    a_day, most = int(_DAY_S / section.interval_s), ground.config.execution.max_orders_per_day
+    if a_day > most:
+        log.warning("latency.capped", orders_a_day=a_day, limit=most, key="execution.max_orders_per_day")
     gate, ledger = gate_of(ground), ProbeLedger(ground.state)
     tracker = LatencyTracker(
         parts.clock, threshold_ms=section.threshold_ms, report_timeout_ms=section.report_timeout_ms

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from binmon.config import Config, LoadedConfig, config_hash, effective, load
@@ -33,9 +34,12 @@ def test_an_empty_file_is_all_defaults(loaded: Loader, text: str) -> None:
 
 def test_the_shipped_file_loads_and_is_the_defaults() -> None:
     shipped = load(ROOT / "config.yaml", {})
-    assert shipped.config == Config()
+    # but for one limit: an order every 20 s, day and night, is more than the careful default allows
+    execution = msgspec.structs.replace(Config().execution, max_orders_per_day=5000)
+    assert shipped.config == msgspec.structs.replace(Config(), execution=execution)
+    assert 86_400 / Config().latency.interval_s <= execution.max_orders_per_day
     sections = {name for name in shipped.present_keys if "." not in name}
-    assert sections == {"venues", "books", "recorder", "publish", "logging", "state"}
+    assert sections == {"venues", "books", "recorder", "latency", "execution", "alerts", "publish", "logging", "state"}
 
 
 def test_the_defaults_of_the_contract() -> None:

@@ -160,6 +160,15 @@ def test_a_report_before_its_order_is_known() -> None:
     assert only(one).order_class is OrderClass.IN_TIME
 
 
+def test_early_reports_out_of_order() -> None:
+    one = tracker()
+    one.on_answered(answered(T0 + MS))
+    one.on_report(report(T0 + 2 * MS))
+    one.on_report(placed(T0 + 3 * MS))
+    one.on_sent(sent(T0))
+    assert only(one).sent_to_report_ms == 3.0 and one.reports_after_settling == 0
+
+
 def test_what_is_not_ours_is_let_go() -> None:
     one = tracker()
     one.on_report(report(T0, "somebody"))
@@ -463,6 +472,45 @@ def test_ids_that_only_became_known_in_another_order_are_no_reset() -> None:
     one.on_answered(answered(T0 + 2 * S, "second", order_id=11))
     one.on_answered(answered(T0 + 3 * S, "first", order_id=10))
     assert one.resets == 0 and one.open == 2
+
+
+def test_only_what_surely_is_from_before_the_reset_is_settled_by_it() -> None:
+    one = tracker()
+    one.on_sent(sent(T0, "low"))
+    one.on_sent(sent(T0, "delayed"))
+    one.on_sent(sent(T0, "old"))
+    one.on_answered(answered(T0 + MS, "old", order_id=500))
+    one.on_answered(answered(T0 + 2 * MS, "low", order_id=2))  # below the new one's: from which time, nobody knows
+    one.on_sent(sent(T0 + 20 * S, "new"))
+    one.on_answered(answered(T0 + 21 * S, "delayed", order_id=7))  # may have been taken after the new one
+    one.on_answered(answered(T0 + 22 * S, "new", order_id=3))
+    assert [found.client_order_id for found in settled(one)] == ["old"] and one.open == 3 and one.resets == 1
+
+
+def test_a_break_makes_the_next_question_come_at_once() -> None:
+    one = tracker()
+    one.on_sent(sent(T0))
+    one.on_uncertain(uncertain(T0 + S))
+    for attempt in range(1, 4):
+        one.on_order_state(state("NEW"), T0 + attempt * 5 * S)
+        one.tick(T0 + attempt * 5 * S + 4 * S)
+    one.on_order_state(state("NEW"), T0 + 20 * S)
+    before = len(asked(one))
+    one.tick(T0 + 21 * S)
+    assert len(asked(one)) == before
+    one.on_stream_up(up(T0 + 21 * S))
+    assert len(asked(one)) == before + 1
+    one.on_stream_up(up(T0 + 22 * S))  # the question is under way
+    assert len(asked(one)) == before + 1
+
+
+def test_the_first_of_two_answers_counts() -> None:
+    one = tracker()
+    one.on_sent(sent(T0))
+    one.on_answered(answered(T0 + MS))
+    one.on_answered(answered(T0 + 5 * MS))
+    one.on_report(report(T0 + 6 * MS))
+    assert only(one).sent_to_answer_ms == 1.0
 
 
 def test_new_settings_hold_for_open_orders() -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from binmon.core.clock import ClockReading
 from binmon.latency.effects import Accepted, AskOrder, OpenOrder, Settled
 from binmon.latency.measurement import Measurement, OrderClass
+from binmon.latency.order import OrderStep
 from binmon.latency.tracker import AFTER_BREAK_S, LatencyTracker
 from binmon.messages import (
     ExecutionReport,
@@ -51,6 +52,7 @@ class Order:
     heard_ns: int | None = None  # the last answer to a question about it
     asked: int = 0
     measurement: Measurement | None = None
+    announced: bool | None = None  # whether placings were known to be reported when the tracker held this one complete
 
     @property
     def ended(self) -> bool:
@@ -156,6 +158,9 @@ class World:
             else:
                 assert isinstance(effect, Settled)
                 self.settle(effect.measurement)
+        for name, tracked in self.tracker._orders.items():
+            if tracked.step is OrderStep.REPORTED and self.orders[name].announced is None:
+                self.orders[name].announced = self.has_announced()
 
     def send(
         self, *, fate: str, fills: int, short: bool, there_ns: int, back_ns: int, ways: list[int | None],
@@ -346,7 +351,7 @@ class World:
         # the report of the placing is only waited for once the venue has shown that it sends such
         missing = {order.reports[number].execution_type for number in order.reports.keys() - order.taken.keys()}
         assert missing <= {"NEW"}
-        assert not missing or not self.has_announced(order)
+        assert not missing or not (self.has_announced() if order.announced is None else order.announced)
         way_ns = order.slowest_ns - order.sent_mono_ns
         over_ns = way_ns - found.threshold_ms * MS
         assert found.threshold_ms == self.threshold_ms
@@ -403,6 +408,6 @@ class World:
         assert len(asked) >= 5 and asked[-1] - asked[0] >= 15 * S
         assert order.request.client_order_id not in self.venue
 
-    def has_announced(self, until: Order) -> bool:
-        """Whether the present tracker had seen a report of a placing when this order was settled."""
+    def has_announced(self) -> bool:
+        """Whether the present tracker has seen the report of a placing."""
         return "binance" in self.tracker._announcing

@@ -40,11 +40,14 @@ def test_ready_line_then_clean_end_on_a_signal(launch, number):
     assert ready["event"] == "sandbox.ready"
     assert ready["pid"] == process.pid
     assert requests.get(ready["rest"] + "/api/v3/ping", timeout=5).json() == {}
+    files = [Path(key["private_key_file"]) for key in ready["keys"] if "private_key_file" in key]
+    assert files and all(file.exists() for file in files)
     started = time.monotonic()
     process.send_signal(number)
     assert process.wait(5) == 0
     assert time.monotonic() - started < 2
     assert process.stdout.read() == ""
+    assert not any(file.parent.exists() for file in files)
 
 
 def test_ends_with_its_parents_pipe(launch):

@@ -198,3 +198,13 @@ def test_fill_or_kill_does_not_count_on_own_orders(engine):
     fill_or_kill = TimeInForce.FOK
     assert engine.submit("me", Side.BUY, 6, 100, 2, fill_or_kill, self_trade=SelfTrade.EXPIRE_MAKER).executed == 0
     assert engine.submit("me", Side.BUY, 6, 100, 2, fill_or_kill).executed == 6
+
+
+def test_far_orders_of_others_are_not_the_end_of_a_loaded_book(engine):
+    engine.submit("a", Side.SELL, 1, 500, 1)
+    assert engine.worst(Side.SELL) == 500
+    engine.load("flow", Side.BUY, [(100, 5), (99, 5)], 1)
+    engine.submit("a", Side.BUY, 1, 20, 1)
+    engine.submit("a", Side.BUY, 1, 99, 1)
+    assert engine.worst(Side.BUY) == 99
+    assert engine.worst(Side.SELL) is None

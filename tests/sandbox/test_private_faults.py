@@ -459,13 +459,20 @@ def test_a_later_skew_is_not_ended_by_the_seconds_of_an_earlier_one(subscribed):
 
 def test_reset_wipes_the_private_side(subscribed):
     user = subscribed.user()
+
+    def balances():
+        shown = subscribed.listener.result("account.status", **user.params())["balances"]
+        return {one["asset"]: (Decimal(one["free"]), Decimal(one["locked"])) for one in shown}
+
+    granted = {"BTC": (Decimal(100), Decimal(0)), "USDT": (Decimal(1_000_000), Decimal(0))}
     first = place(subscribed, "before")
     place(subscribed, "resting", type="LIMIT", timeInForce="GTC", price=resting_price(subscribed))
-    balances = subscribed.listener.result("account.status", **user.params())["balances"]
+    assert balances()["USDT"][1] > 0
     subscribed.fault("reset")
+    assert {asset: balances()[asset] for asset in granted} == granted
+    assert known(subscribed, "before") is None
     gone = subscribed.order(method="GET", symbol="BTCUSDT", orderId=first["orderId"])
     assert (gone.status_code, gone.json()["code"]) == (400, -2013)
-    assert subscribed.listener.result("account.status", **user.params())["balances"] != balances
     assert subscribed.listener.result("openOrders.status", **user.params(symbol="BTCUSDT")) == []
     assert subscribed.listener.result("myTrades", **user.params(symbol="BTCUSDT")) == []
 

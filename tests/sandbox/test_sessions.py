@@ -51,7 +51,7 @@ class SessionMachine(RuleBasedStateMachine):
         if self.logged_on is None:
             with pytest.raises(ApiError) as error:
                 self.session.subscribe_logged_on()
-            assert error.value is NOT_LOGGED_ON
+            assert error.value == NOT_LOGGED_ON
         else:
             self.expect(self.logged_on, True, self.session.subscribe_logged_on)
 

@@ -156,3 +156,43 @@ def test_a_retired_market_sends_nothing_more(market, hub):
     market.push_fast(NOW)
     market.push_slow(NOW, 1)
     assert listener.events == []
+
+
+class Owners:
+    """Notes what it is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def traded(self, market, trades):
+        self.calls.append([(trade.maker_owner, trade.taker_owner) for trade in trades])
+
+    def restarted(self, market):
+        self.calls.append("restarted")
+
+    def retired(self, market):
+        self.calls.append("retired")
+
+
+def test_owners_are_told_of_their_trades_only(market):
+    market.owners = Owners()
+    market.engine.submit("flow", Side.BUY, 1, None, NOW)
+    market.settle(NOW)
+    assert market.owners.calls == []
+    market.engine.submit("me", Side.BUY, 1, None, NOW)
+    market.settle(NOW)
+    assert market.owners.calls == [[("flow", "me")]]
+    price, quantity = market.engine.best(Side.SELL)
+    market.engine.submit("me", Side.SELL, 1, price, NOW)
+    market.engine.submit("flow", Side.BUY, quantity + 1, price, NOW)
+    market.settle(NOW)
+    assert market.owners.calls[-1][-1] == ("me", "flow")
+    assert market.owners.calls[-1][0] == ("flow", "flow")
+    assert len(market.owners.calls) == 2
+
+
+def test_owners_are_told_when_all_is_gone(market):
+    market.owners = Owners()
+    market.start("seed", NOW, fresh=True)
+    market.retire()
+    assert market.owners.calls == ["restarted", "retired"]

@@ -249,6 +249,8 @@ def test_success_is_free_and_failure_costs_its_weight(start_exchange):
     assert (reply["status"], reply["error"]["code"]) == (400, -2010)
     assert reply["rateLimits"][-1]["count"] == before + 1
     assert kinds(reply)[0] == ("ORDERS", "SECOND")
+    reply = api.ask("order.place", **{**user.params(**ORDER), "signature": "0" * 64})
+    assert kinds(reply) == [("REQUEST_WEIGHT", "MINUTE")]  # it is nobody's
 
 
 def test_test_orders_show_no_order_counts_and_change_nothing(exchange):

@@ -145,6 +145,10 @@ class Placing:
                 raise ApiError(400, -1013, "Filter failure: LOT_SIZE")
             if order.amends >= rules.max_amends:
                 raise _amend_refused("Filter failure: MAX_NUM_ORDER_AMENDS")
+            if new_id not in (None, order.client_order_id) and self._store.is_client_id_open(
+                account, instrument.symbol, new_id or ""
+            ):
+                raise _amend_refused("Duplicate order sent.")
             before = order.shown_client_order_id
             execution_id = self._execution.reduce(order, lots, new_id or new_client_order_id(), now_us)
             return reports.to_json(

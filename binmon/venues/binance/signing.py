@@ -84,6 +84,14 @@ def signer_of(section: BinanceConfig) -> Signer:
 
     Raises ConfigError, with what to do about it, for anything that cannot sign.
     """
+    signer = _signer(section)
+    if section.session_logon and signer.kind is not KeyKind.ED25519:
+        problem = f"needs an Ed25519 key, and this one is {signer.kind}: set it to false, or use private_key_file"
+        raise ConfigError(problem, key="venues.binance.session_logon")
+    return signer
+
+
+def _signer(section: BinanceConfig) -> Signer:
     key, secret, file = section.api_key, section.api_secret, section.private_key_file
     if not key and not secret and not file:
         raise ConfigError("no API key: set it here, or BINANCE_API_KEY and BINANCE_API_SECRET", key=API_KEY)

@@ -131,7 +131,14 @@ class BinanceTrading(TradingVenue):
         if reference is not None:
             return reference
         path = "/api/v3/avgPrice"
-        average = self._price(path, symbol, stop, lambda body: _AVERAGE_PRICE.decode(body).price)
+        try:
+            average = self._price(path, symbol, stop, lambda body: _AVERAGE_PRICE.decode(body).price)
+        except RequestRefused as error:
+            if error.code == _INVALID_SYMBOL:
+                raise
+            # a venue that speaks less than all of the protocol: the last price is near enough for a size
+            path = "/api/v3/ticker/price"
+            average = self._price(path, symbol, stop, lambda body: _AVERAGE_PRICE.decode(body).price)
         if average is None:
             raise VenueFailed(self._rest.base_url + path, 200, f"{symbol} has no price: it has never traded")
         return average

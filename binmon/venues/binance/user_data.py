@@ -30,7 +30,7 @@ from binmon.venues.trading import (
 )
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_SUBSCRIPTION = "user-data-"  # how the ids of our subscribing requests begin
+_SUBSCRIPTION, _LOGON = "user-data-", "logon-"  # how the ids of our opening requests begin
 _ALREADY_SUBSCRIBED = -2035
 _MOST_NAMES, _LONGEST_NAME = 50, 40  # of events that are counted by name
 _SHOWN = 120  # characters of a frame in an error
@@ -103,7 +103,8 @@ class UserDataDecoder:
         if event is None and "id" in message and "status" in message:
             return StreamReply(str(message["id"]) if message["id"] is not None else "", frame)
         if not isinstance(event, dict) or not isinstance(event.get("e"), str):
-            raise MalformedFrame(f"neither event nor reply: {frame[:_SHOWN]!r}")
+            self._count("neither event nor reply")
+            return None
         try:
             match event["e"]:
                 case "executionReport":  # in no envelope, or without what it must have
@@ -129,7 +130,8 @@ class UserDataDecoder:
 
 
 class BinanceUserStream(UserStreamVenue):
-    """Binance Spot's user data, subscribed to by signature, which any key can do."""
+    """Binance Spot's user data, subscribed to by signature, which any key can do; with ``logs_on`` by logging the
+    connection on first, which only an Ed25519 key can (reference, 7.2)."""
 
     name = orders.VENUE
 
@@ -141,10 +143,12 @@ class BinanceUserStream(UserStreamVenue):
         venue_ms: Callable[[], int],
         ledger: RateLedger | None = None,
         recv_window_ms: int = ws_api.RECV_WINDOW_MS,
+        logs_on: bool = False,
     ) -> None:
         """``venue_ms()`` is the venue's clock now; ``ledger`` is told what replies say of counts and bans."""
         self._url, self._signer = ws_api.address(ws_api_url), signer
         self._venue_ms, self._ledger, self._recv_window_ms = venue_ms, ledger, recv_window_ms
+        self._logs_on = logs_on
         self._decoder = UserDataDecoder()
         self._numbers = itertools.count(1)
 
@@ -158,9 +162,12 @@ class BinanceUserStream(UserStreamVenue):
         return self._decoder.events
 
     def opening_messages(self) -> tuple[bytes, ...]:
-        request_id = f"{_SUBSCRIPTION}{next(self._numbers)}"
-        now_ms = self._venue_ms()
-        return (ws_api.subscribe_by_signature(request_id, self._signer, now_ms, self._recv_window_ms),)
+        number = next(self._numbers)
+        request_id, now_ms = f"{_SUBSCRIPTION}{number}", self._venue_ms()
+        if not self._logs_on:
+            return (ws_api.subscribe_by_signature(request_id, self._signer, now_ms, self._recv_window_ms),)
+        logon = ws_api.session_logon(f"{_LOGON}{number}", self._signer, now_ms, self._recv_window_ms)
+        return (logon, ws_api.user_data_subscribe(request_id))
 
     def decode(self, frame: bytes, connection: str, received_ns: int, received_mono_ns: int) -> UserMessage | None:
         message = self._decoder.decode(frame, connection, received_ns, received_mono_ns)
@@ -172,6 +179,8 @@ class BinanceUserStream(UserStreamVenue):
         # without an id the venue means the connection: its key is not good any more (reference 7.3)
         if reply.id is None or message.request_id.startswith(_SUBSCRIPTION):
             return self._subscription(reply)
+        if message.request_id.startswith(_LOGON):
+            return None if reply.ok else self._subscription(reply)
         return message
 
     def _subscription(self, reply: ws_api.Reply) -> Subscribed | SubscriptionRefused:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 
-from binmon.errors import RateLimited, RequestRefused, StatusUnknown, VenueUnreachable
-from binmon.messages import OrderAnswered, OrderRequest, OrderState, TradingRules
+from binmon.errors import RateLimited, RequestRefused, RetryError, StatusUnknown, VenueUnreachable
+from binmon.messages import OrderAnswered, OrderRequest, OrderState, Priority, TradingRules
 from binmon.net.dialogue import Dialogue
 from binmon.net.ledger import ORDERS, RateLedger
 from binmon.net.rest import NotSent
@@ -18,6 +18,8 @@ from binmon.venues.binance import orders, ws_api
 from binmon.venues.binance.signing import Signer
 from binmon.venues.binance.trading import BinanceTrading
 from binmon.venues.trading import Account, Departure, Execution, Permit, TradingVenue
+
+_LONGEST_WAIT_S = 5.0  # for request weight: an order that waits longer is not the one that was meant
 
 
 class BinanceWsTrading(TradingVenue):
@@ -43,6 +45,7 @@ class BinanceWsTrading(TradingVenue):
 
     def place(self, permit: Permit, departure: Departure, stop: threading.Event) -> OrderAnswered:
         order = permit.order
+        orders.order_parameters(order)  # what cannot be meant is refused before it counts
         wait_s = self._ledger.take_order(self._ledger.clock())
         if wait_s > 0:
             raise RateLimited(ORDERS, wait_s)
@@ -51,20 +54,31 @@ class BinanceWsTrading(TradingVenue):
         except RequestRefused as error:
             if error.code != orders.INVALID_TIMESTAMP:
                 raise
-        # -1021: it was not executed. One more attempt, with the clock measured anew.
-        self._resynchronise()
+            # It was not executed. One more attempt, with the clock measured anew.
+            try:
+                self._resynchronise()
+            except RetryError:
+                raise error from None
         return self._attempt(order, departure, stop)
 
     def _attempt(self, order: OrderRequest, departure: Departure, stop: threading.Event) -> OrderAnswered:
+        """One request. Its weight is reserved, and given back when the order succeeds, as the venue takes none then."""
+        ledger = self._ledger
+        ledger.acquire(ws_api.ORDER_WEIGHT, Priority.ORDER, stop, max_wait_s=_LONGEST_WAIT_S)
+        reserved_s, used, is_free = ledger.clock(), None, False
         request_id = f"{self._prefix}-{next(self._numbers)}"
-        payload = ws_api.order_place(request_id, order, self._signer, self._venue_ms())
         try:
+            payload = ws_api.order_place(request_id, order, self._signer, self._venue_ms())
             answer = self._dialogue.ask(request_id, payload, departure, stop)
             reply = ws_api.read_reply(answer.body)
+            used, is_free = reply.used_weight, reply.ok
         except NotSent:
+            is_free = True
             raise
         except (VenueUnreachable, MalformedFrame) as error:
             raise StatusUnknown(order.client_order_id, str(error)) from error
+        finally:
+            ledger.settle(ws_api.ORDER_WEIGHT, used, ledger.clock(), reserved_s=reserved_s, free=is_free)
         return ws_api.order_answered(reply, order, answer.received_ns, answer.received_mono_ns, self._venue_ms())
 
     # -- over REST ----------------------------------------------------------------------------------------------------

@@ -149,6 +149,15 @@ def test_refused_amendments(venue, params, expected):
     assert venue.refused("order.amend.keepPriority", **{"orderId": "1", **params}) == expected
 
 
+def test_an_amendment_may_keep_its_id_but_not_take_that_of_another(venue):
+    venue.limit("BUY", "100", "0.5", newClientOrderId="one")
+    venue.limit("BUY", "100", "0.5", newClientOrderId="two")
+    refused = venue.refused("order.amend.keepPriority", orderId="1", newQty="0.4", newClientOrderId="two")
+    assert refused == (400, -2038, "Duplicate order sent.")
+    body = venue.ask("order.amend.keepPriority", orderId="1", newQty="0.4", newClientOrderId="one")
+    assert body["amendedOrder"]["clientOrderId"] == body["amendedOrder"]["origClientOrderId"] == "one"
+
+
 def test_an_order_is_amended_ten_times_at_most(venue):
     venue.limit("BUY", "100", "0.5")
     for lots in range(499, 489, -1):
