@@ -55,15 +55,17 @@ class Arguments(argparse.Namespace):
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
+    args = Arguments()
     try:
-        args = _parser(arguments).parse_args(arguments, namespace=Arguments())
+        _parser(arguments).parse_args(arguments, namespace=args)
         status = int(args.run_command(args))
         sys.stdout.flush()
         return status
     except SystemExit as stopped:  # argparse: 0 after --help and --version, 2 after a mistake
         return stopped.code if isinstance(stopped.code, int) else WRONG
     except ConfigError as error:
-        return _say(error, WRONG)
+        # what shows only while running does not know the file that it comes from
+        return _say(error if args._loaded is None else args._loaded.placed(error), WRONG)
     except BinmonError as error:
         return _say(error, FAILED)
     except KeyboardInterrupt:

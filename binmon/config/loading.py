@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,24 @@ class LoadedConfig:
     """A configuration that passed every check, and where it comes from.
 
     ``config_hash`` tells effective configurations apart (secrets are masked first, so a new secret does not change
-    it). ``present_keys`` are the dotted keys that the file itself has: ``books``, ``books.symbols``, ….
+    it). ``lines`` are the dotted keys that the file itself has (``books``, ``books.symbols``, …) and where they stand.
     """
 
     config: Config
     path: Path
     config_hash: str
-    present_keys: frozenset[str]
+    lines: Mapping[str, int]
+
+    @property
+    def present_keys(self) -> Collection[str]:
+        """The dotted keys that the file itself has."""
+        return self.lines.keys()
+
+    def placed(self, error: ConfigError) -> ConfigError:
+        """``error`` with file and line, where it is about a key of this file and does not say so yet."""
+        if error.file or error.key.split(".")[0] not in Config.__struct_fields__:
+            return error
+        return ConfigError(error.problem, key=error.key, file=str(self.path), line=_line(error.key, self.lines))
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> LoadedConfig:
@@ -56,7 +67,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> LoadedConfig:
     config = _fill(config, lines, variables, file)
     for key, problem in problems(config, lines.keys()):
         raise ConfigError(problem, key=key, file=file, line=_line(key, lines))
-    return LoadedConfig(config, found, config_hash(config), frozenset(lines))
+    return LoadedConfig(config, found, config_hash(config), lines)
 
 
 def effective(config: Config) -> dict[str, Any]:
