@@ -326,7 +326,8 @@ class LatencyTracker:
         elif order.arrivals and not order.missing(order.request.venue in self._announcing):
             if order.step is not OrderStep.REPORTED:
                 order.move_to(OrderStep.REPORTED)
-            if order.replied:
+            # an alert does not wait for an answer that may never come
+            if order.replied or order.over_ns(self.threshold_ms * _MS) > 0:
                 self._settle_reported(order, now_mono_ns)
 
     def _turn(self, order: TrackedOrder, now_mono_ns: int) -> None:

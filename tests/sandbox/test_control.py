@@ -24,9 +24,9 @@ def test_subscribe_list_and_unsubscribe(ask, subscriptions):
         "result": None,
         "id": 1,
     }
-    assert ask({"method": "LIST_SUBSCRIPTIONS", "id": "x1"}) == {
+    assert ask({"method": "LIST_SUBSCRIPTIONS", "id": "db250146-4ceb-4917-90a3-edd8f255c891"}) == {
         "result": ["a@trade", "nonsense"],
-        "id": "x1",
+        "id": "db250146-4ceb-4917-90a3-edd8f255c891",
     }
     assert ask({"method": "UNSUBSCRIBE", "params": ["a@trade", "other"], "id": None}) == {
         "result": None,
