@@ -111,6 +111,7 @@ class Daemon:
                 self._warn_of_unused_sections()
                 check_writable(Path(self._config.recorder.directory), "recorder.directory")
             self._state = State(Path(self._config.state.path))
+            self._state.claim()
             self._start()
             reason, status = self._watch()
             log.info("daemon.stopping", reason=reason)

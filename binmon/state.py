@@ -7,11 +7,13 @@ its schema to the next, so that a database of an older binmon is brought up to d
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from binmon.errors import ConfigError, RetryError
 
@@ -44,6 +46,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._claim: TextIO | None = None
         self._lock = threading.Lock()  # guards _connection
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +54,29 @@ class State:
             self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: expected a writable SQLite file: {error}", key="state.path") from None
+
+    def claim(self) -> None:
+        """Be the only daemon on this database, until it is closed or the process ends, however that happens.
+
+        A second one would take the first one's open orders for its own. Raises ConfigError with who it is.
+        """
+        path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            file = path.open("a+", encoding="ascii")
+        except OSError as error:
+            raise ConfigError(f"{path}: expected a writable file: {error}", key="state.path") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            problem = f"{self.path} is in use by another binmon (process {holder}): stop it, or name another file"
+            raise ConfigError(problem, key="state.path") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._claim = file
 
     def execute(self, statement: str, values: Sequence[Value] | dict[str, Value] = ()) -> list[Row]:
         """Run one statement, all of it or nothing, and give its rows. Raises StateFailed."""
@@ -94,6 +120,8 @@ class State:
         """Nothing may be asked afterwards."""
         with self._lock:
             self._connection.close()
+        if self._claim is not None:
+            self._claim.close()
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:

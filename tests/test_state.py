@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -91,3 +92,14 @@ def test_threads_take_turns(tmp_path: Path) -> None:
         thread.join()
     assert state.execute("SELECT count(*) FROM things") == [(201,)]
     state.close()
+
+
+def test_one_daemon_a_database(tmp_path: Path) -> None:
+    first, second = State(tmp_path / "state.db"), State(tmp_path / "state.db")
+    first.claim()
+    with pytest.raises(ConfigError, match=f"in use by another binmon \\(process {os.getpid()}\\)"):
+        second.claim()
+    first.close()
+    second.claim()
+    second.close()
+    second.close()  # twice is no error

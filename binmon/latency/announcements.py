@@ -24,14 +24,14 @@ def announce(measurement: Measurement) -> None:
         fields = _measured_fields(measurement)
         log.info("latency.measured", **fields)
         if measurement.order_class is OrderClass.LATE:
-            log.warning(DELAYED, **fields, over_ms=measurement.over_ms)
+            log.warning(DELAYED, **fields, over_ms=_rounded(measurement.over_ms))
     elif measurement.order_class in _FATE_OPEN:
         log.error(
             LOST,
             venue=measurement.venue,
             symbol=measurement.symbol,
             client_order_id=measurement.client_order_id,
-            waited_ms=measurement.waited_ms,
+            waited_ms=_rounded(measurement.waited_ms),
             order_status=measurement.order_status,
             **{"class": measurement.order_class.value},
             detail=measurement.detail,
@@ -81,13 +81,18 @@ def _measured_fields(measurement: Measurement) -> dict[str, Any]:
         "symbol": measurement.symbol,
         "client_order_id": measurement.client_order_id,
         "class": measurement.order_class.value,
-        "sent_to_report_ms": measurement.sent_to_report_ms,
-        "sent_to_event_ms": measurement.sent_to_event_ms,
-        "event_to_receive_ms": measurement.event_to_receive_ms,
-        "uncertainty_ms": measurement.uncertainty_ms,
-        "clock_offset_ms": measurement.clock_offset_ms,
+        "sent_to_report_ms": _rounded(measurement.sent_to_report_ms),
+        "sent_to_event_ms": _rounded(measurement.sent_to_event_ms),
+        "event_to_receive_ms": _rounded(measurement.event_to_receive_ms),
+        "uncertainty_ms": _rounded(measurement.uncertainty_ms),
+        "clock_offset_ms": _rounded(measurement.clock_offset_ms),
         "threshold_ms": measurement.threshold_ms,
-        "sent_to_answer_ms": measurement.sent_to_answer_ms,
-        "transaction_to_event_ms": measurement.transaction_to_event_ms,
+        "sent_to_answer_ms": _rounded(measurement.sent_to_answer_ms),
+        "transaction_to_event_ms": _rounded(measurement.transaction_to_event_ms),
         "order_status": measurement.order_status,
     }
+
+
+def _rounded(value_ms: float | None) -> float | None:
+    """To the microsecond: what is below it is noise."""
+    return None if value_ms is None else round(value_ms, 3)

@@ -107,7 +107,8 @@ def test_an_unreachable_venue_is_a_found_problem(tmp_path: Path) -> None:
 
 def test_check_of_a_good_configuration(tmp_path: Path, venue: Sandbox) -> None:
     config = configuration(venue.rest_url, venue.stream_url, ["BTCUSDT"])
-    config["venues"]["binance"]["api_secret"] = "very-secret"
+    config["venues"]["binance"] |= {"api_key": "a-key", "api_secret": "very-secret"}
+    config["latency"] = {"enabled": False}
     done = binmon(tmp_path, "check", "--connect", "--json", config=config)
     assert done.returncode == 0, done.stderr
     assert "very-secret" not in done.stdout + done.stderr
