@@ -73,7 +73,7 @@ class RateLimited(RetryError):
         super().__init__(scope, retry_after_s)
 
     def __str__(self) -> str:
-        return f"{self.scope} is used up, retry in {self.retry_after_s:.1f} s"
+        return f"limited by {self.scope}, retry in {self.retry_after_s:.1f} s"
 
 
 class Banned(RetryError):

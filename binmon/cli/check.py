@@ -42,8 +42,10 @@ def run(args: Arguments) -> int:
             f"expected a file, but {config.state.path} is a directory", key="state.path", file=str(loaded.path)
         )
     from binmon.alerts.targets import check as check_targets  # loads what the URLs need, and nothing without any
+    from binmon.wiring.checking import check_key
 
     check_targets(config.alerts.notify)
+    check_key(config)
     problems: list[str] = []
     if args.connect:
         from binmon.venues.checking import check_connection  # loads the network only when it is asked for

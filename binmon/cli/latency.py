@@ -50,6 +50,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: Arguments) -> int:
     """Report on what is in the ledger, or probe live. Raises ConfigError for what is wrong, and without a ledger."""
     if args.live:
+        if args.json or args.html is not None:
+            raise ConfigError("are for the report, expected --live without them", key="--json and --html")
         from binmon.cli.latency_live import run as run_live
 
         return run_live(args.load_full_config(), args.threshold_ms, args.interval_s)

@@ -87,7 +87,11 @@ def _asked(
     if given is not None:
         return _given(question, given, default, wrong, kind)
     while True:
-        answer = input(f"{question} [{default:g}]: ").strip()
+        try:
+            answer = input(f"{question} [{default:g}]: ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()  # the prompt is left behind
+            raise KeyboardInterrupt from None
         try:
             value = kind(answer) if answer else default
         except ValueError:
@@ -183,7 +187,7 @@ class Screen:
         latency = self.config.latency
         return (
             f"{latency.venue} {latency.symbol}, {self.config.venues.binance.environment}: an order every "
-            f"{latency.interval_s:g} s, rings above {latency.threshold_ms} ms; milliseconds since sent. Ctrl-C ends."
+            f"{latency.interval_s:g} s, rings above {latency.threshold_ms} ms. Ctrl-C ends."
         )
 
     def _state(self) -> str:

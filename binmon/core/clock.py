@@ -20,8 +20,11 @@ from dataclasses import dataclass
 
 # Before samples say better: quartz is within 100 ppm, a clock that is being slewed within 500.
 MAX_DRIFT = 1e-3
+_WILDEST_DRIFT = 1e-2  # what is faster than that is no drift: the clock was set
+_WIDENED = 1.25  # of a drift that was seen beyond MAX_DRIFT
 _WINDOW_NS = 600 * 10**9
 _MOST_SAMPLES = 64
+_TRUSTED = 5  # samples that agree on a usual drift end the allowance for an unusual one
 _STEP_NS = 20 * 10**6  # less is not told: the servers of a venue may differ by some milliseconds
 _LOCAL_DRIFT = 5e-4  # the wall clock may be slewed against the monotonic clock by as much
 
@@ -80,7 +83,7 @@ class ClockEstimator:
     """The estimate without I/O and without a lock: takes samples, gives readings."""
 
     def __init__(self, max_drift: float = MAX_DRIFT) -> None:
-        self._max_drift = max_drift
+        self._usual_drift = self._max_drift = max_drift
         self._samples: deque[_Bounds] = deque(maxlen=_MOST_SAMPLES)
         self._drift = (-max_drift, max_drift)
         self._last: ClockSample | None = None
@@ -97,17 +100,22 @@ class ClockEstimator:
         )
         expected = self._at(new.at_ns)
         if expected is not None:
-            ahead_ns, behind_ns = new.low_ns - expected[1], expected[0] - new.high_ns
-            if max(ahead_ns, behind_ns) > _STEP_NS:
+            off_ns = max(new.low_ns - expected[1], expected[0] - new.high_ns)
+            if off_ns > _STEP_NS + _WILDEST_DRIFT * (new.at_ns - self._samples[-1].at_ns):
                 by_ns = (new.low_ns + new.high_ns - expected[0] - expected[1]) // 2
                 steps.append(ClockStep(venue=True, by_ns=by_ns))
                 self._samples.clear()
+                self._max_drift = self._usual_drift
+            elif off_ns > 0:
+                self._widen(self._samples[-1], new)
         while self._samples and self._samples[0].at_ns < new.at_ns - _WINDOW_NS:
             self._samples.popleft()
         self._samples.append(new)
         # A drift that changes contradicts old samples before young ones.
         while not self._fit() and len(self._samples) > 1:
             self._samples.popleft()
+        if len(self._samples) >= _TRUSTED and max(map(abs, self._drift)) <= self._usual_drift:
+            self._max_drift = self._usual_drift
         return steps
 
     def reading(self, mono_ns: int, wall_minus_mono_ns: int) -> ClockReading | None:
@@ -139,6 +147,12 @@ class ClockEstimator:
         if low > high:  # by a rounding, as the samples agree
             low = high = (low + high) // 2
         return low, high
+
+    def _widen(self, last: _Bounds, new: _Bounds) -> None:
+        """A sample lies where no drift that was thought possible leads: allow for what was seen, and a little more."""
+        span_ns = max(1, new.at_ns - last.at_ns)
+        seen = max(abs(new.low_ns - last.high_ns), abs(new.high_ns - last.low_ns)) / span_ns
+        self._max_drift = min(_WILDEST_DRIFT, max(self._max_drift, _WIDENED * seen))
 
     def _fit(self) -> bool:
         """Bound the drift by all pairs of samples; False when no single rate agrees with all."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from binmon.latency.effects import Overdue
 from binmon.latency.measurement import Measurement, OrderClass
 from binmon.messages import AlertSignal, Severity
 
@@ -42,7 +43,7 @@ def signals(measurement: Measurement, at_ns: int) -> list[AlertSignal]:
     """What a settled order says of the two conditions; ``at_ns`` is the wall clock.
 
     A delay ends with the next order in time, a loss with the next whose reports came. A refusal says nothing of either,
-    a loss nothing of delays.
+    a loss nothing of delays, and what our own end left open says nothing of the venue.
     """
     subject = f"{measurement.venue} {measurement.symbol}"
     order_class = measurement.order_class
@@ -51,10 +52,29 @@ def signals(measurement: Measurement, at_ns: int) -> list[AlertSignal]:
     if order_class in _MEASURED:
         is_late = order_class is OrderClass.LATE
         found.append(AlertSignal(DELAYED, subject, is_late, Severity.WARNING, text, at_ns))
-        found.append(AlertSignal(LOST, subject, False, Severity.ERROR, text, at_ns))
-    elif order_class in _FATE_OPEN:
+        found.append(AlertSignal(LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
+    elif order_class in _FATE_OPEN and not measurement.restored:
         found.append(AlertSignal(LOST, subject, True, Severity.ERROR, text, at_ns))
     return found
+
+
+def announce_overdue(overdue: Overdue, at_ns: int) -> AlertSignal:
+    """Log an order whose reports are later than the threshold already, and give the signal: nobody should have to wait
+    for a report that may never come."""
+    order = overdue.order
+    log.warning(
+        "latency.overdue",
+        venue=order.venue,
+        symbol=order.symbol,
+        client_order_id=order.client_order_id,
+        waited_ms=_rounded(overdue.waited_ms),
+        threshold_ms=overdue.threshold_ms,
+    )
+    text = (
+        f"order {order.client_order_id}: not all execution reports are here {overdue.waited_ms:.0f} ms after sending, "
+        f"the threshold is {overdue.threshold_ms} ms"
+    )
+    return AlertSignal(DELAYED, f"{order.venue} {order.symbol}", True, Severity.WARNING, text, at_ns)
 
 
 def describe(measurement: Measurement) -> str:

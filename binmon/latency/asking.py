@@ -46,6 +46,10 @@ class Asking:
         if not self.under_way:
             self.next_mono_ns = now_mono_ns
 
+    def unknown_for_ns(self, now_mono_ns: int) -> int:
+        """Since when the venue has said again and again that it does not know the order."""
+        return now_mono_ns - self.first_not_found_mono_ns if self.not_found else 0
+
     def found(self, now_mono_ns: int) -> None:
         """The venue knows the order, and it is still open."""
         self.not_found = 0

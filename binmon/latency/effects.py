@@ -9,6 +9,14 @@ from binmon.messages import OrderRequest
 
 
 @dataclass(frozen=True, slots=True)
+class TrackerSettings:
+    """From now on a report later than ``threshold_ms`` is late, and one that has not come by ``report_timeout_ms`` lost."""
+
+    threshold_ms: int
+    report_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenOrder:
     """An order of the ledger without a class. ``order_id`` is None when the venue was not known to have it.
 
@@ -45,4 +53,13 @@ class Settled:
     measurement: Measurement
 
 
-Effect = AskOrder | Accepted | Settled
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The threshold has passed, and not all reports of an order are here; told once an order."""
+
+    order: OrderRequest
+    waited_ms: float
+    threshold_ms: int
+
+
+Effect = AskOrder | Accepted | Overdue | Settled

@@ -47,6 +47,7 @@ class Measurement:
     ``quantity`` is in base currency: as ordered, or as executed where an amount of quote currency was ordered.
     ``waited_ms`` is from sending to settling. ``order_status`` is the venue's last word, ``NOT_FOUND`` when it does not
     know the order, ``UNKNOWN`` when it could not be asked. ``over_ms`` is how far over the threshold, for ``late`` only.
+    ``restored``: it was open when binmon ended, so nobody listened for its reports (not kept in the ledger).
     """
 
     venue: str
@@ -72,6 +73,7 @@ class Measurement:
     clock_offset_ms: float | None = None
     over_ms: float | None = None
     detail: str = ""
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

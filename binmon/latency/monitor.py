@@ -13,8 +13,8 @@ import structlog
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.errors import BinmonError
-from binmon.latency.announcements import announce, signals
-from binmon.latency.effects import Accepted, AskOrder, Settled
+from binmon.latency.announcements import announce, announce_overdue, signals
+from binmon.latency.effects import Accepted, AskOrder, Overdue, Settled, TrackerSettings
 from binmon.latency.ledger import ProbeLedger
 from binmon.latency.measurement import Measurement
 from binmon.latency.probe import OrderPlanned
@@ -30,6 +30,7 @@ from binmon.messages import (
     UserStreamDown,
     UserStreamUp,
 )
+from binmon.orders.desk import log_sent
 from binmon.state import StateFailed
 from binmon.telemetry.histogram import DelayHistogram
 from binmon.venues.trading import TradingVenue
@@ -58,6 +59,8 @@ class LatencyMonitor(Worker):
     ``settled`` is called with every measurement, in this worker's thread.
     """
 
+    silence_limit_s = 60.0  # SQLite waits for the disk
+
     def __init__(
         self,
         name: str,
@@ -73,6 +76,7 @@ class LatencyMonitor(Worker):
         self._ledger, self._inbox, self._questions, self._alerts = ledger, inbox, questions, alerts
         self._settled = settled
         self._restored = False
+        self._last_sent = ""
         self._unwritten: list[Measurement] = []
         self.phases = {phase: DelayHistogram() for phase in PHASES}
         self.overhead = DelayHistogram()  # from the arrival of a report's frame to its measurement being told
@@ -105,6 +109,9 @@ class LatencyMonitor(Worker):
             tracker.on_report(message)
         elif isinstance(message, OrderSent):
             tracker.on_sent(message)
+            if message.order.client_order_id != self._last_sent:  # a request that is signed anew is one order
+                self._last_sent = message.order.client_order_id
+                log_sent(message)
         elif isinstance(message, OrderAnswered):
             tracker.on_answered(message)
         elif isinstance(message, OrderPlanned):
@@ -121,6 +128,8 @@ class LatencyMonitor(Worker):
             tracker.on_stream_up(message)
         elif isinstance(message, UserStreamDown):
             tracker.on_stream_down(message)
+        elif isinstance(message, TrackerSettings):
+            tracker.settings(message.threshold_ms, message.report_timeout_ms)
         if tracker.effects:
             self._carry_out(received_mono_ns)
 
@@ -132,11 +141,17 @@ class LatencyMonitor(Worker):
         self.unwritten = len(self._unwritten)
 
     def _carry_out(self, received_mono_ns: int | None) -> None:
-        while self.tracker.effects:
-            effect = self.tracker.effects.popleft()
+        effects, later = self.tracker.effects, []
+        while effects:
+            effect = effects.popleft()
             if isinstance(effect, Settled):
                 self._tell(effect.measurement, received_mono_ns)
-            elif isinstance(effect, AskOrder):
+            elif isinstance(effect, Overdue):
+                self._alerts.offer(announce_overdue(effect, time.time_ns()))
+            else:
+                later.append(effect)  # people before disks
+        for effect in later:
+            if isinstance(effect, AskOrder):
                 self._questions.offer(effect)  # one that finds no room is asked again by the tracker
             elif isinstance(effect, Accepted):
                 self._note_accepted(effect)

@@ -66,6 +66,8 @@ class TrackedOrder:
     told_status: str = ""
     verdict: str = ""
     trouble: str = ""
+    is_overdue: bool = False  # people know that it is later than the threshold
+    suspicion: str = ""  # why the venue may have been wiped since
 
     @property
     def status(self) -> str:
@@ -173,6 +175,7 @@ class TrackedOrder:
             clock_offset_ms=ms(offsets[0] if offsets else offset_ns),
             over_ms=ms(over_ns),
             detail=detail,
+            restored=self.restored,
         )
 
     def _since_sending(self, mono_ns: int | None) -> float | None:

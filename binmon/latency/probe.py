@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -15,18 +16,22 @@ import structlog
 from binmon.core.channel import Channel
 from binmon.core.clock import VenueClock
 from binmon.core.worker import Worker
-from binmon.errors import BinmonError, OrderForbidden, RequestRefused, RetryError, VenueUnreachable
-from binmon.latency.sizing import CannotProbe, choose
-from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide, TradingRules
+from binmon.errors import BinmonError, ChannelFull, OrderForbidden, RequestRefused, RetryError, VenueUnreachable
+from binmon.latency.sizing import CannotProbe
+from binmon.latency.standing import Standing
+from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide
 from binmon.orders.desk import OrderDesk
 from binmon.venues.clock import TakeSample, tell_steps
-from binmon.venues.trading import Account, TradingVenue
+from binmon.venues.trading import TradingVenue
 
 log = structlog.get_logger("binmon.latency")
 
-_RULES_GOOD_S = 600.0
-_FILTER_REFUSED = -1013  # Binance Spot: the rules may have changed
+_BLIND_S = 10.0  # how long the user-data stream may be away before somebody should know
+_STREAM = "see user_stream.* and stream.* in the log, and venues.binance.endpoints.ws_api"
+_REFUSALS_BORNE = 5  # in a row, before the next is tried later and later
+_LONGEST_PAUSE_S = 300.0
 _LEAST_PAUSE_S = 0.001
+_LAST_ANSWER_S = 0.5  # at a stop: how long the answer to an order that is under way is waited for
 _LAST_REPORT_S = 0.8  # at a stop: how long the report of the last order is waited for
 _TOLD_AGAIN_S = 300.0  # a trouble that goes on gets a line so often
 
@@ -88,43 +93,60 @@ class OrderProbe(Worker):
         self._run_id = f"{time.time_ns() // 10**6:x}"
         self._number = 0
         self._last_side: OrderSide | None = None
-        self._rules: TradingRules | None = None
-        self._rules_until_s = 0.0
+        self._standing = Standing(venue)
+        self._refused_in_a_row = 0
         self.trouble: str | None = None  # why nothing can be sent; read by any thread
         self._trouble_kind = ""
         self._told_at_s = 0.0
-        self.sent = self.skipped = 0
+        self.sent = self.skipped = self._blind_turns = 0
 
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop``."""
-        due_s = time.monotonic()
+        settings = self.settings
+        last_s = time.monotonic() - settings.interval_s  # when the last turn was due
         while not stop.is_set():
             self.beat()
             now_s = time.monotonic()
+            if settings is not self.settings:
+                settings = self.settings
+                last_s = max(last_s, now_s - settings.interval_s)  # a shorter interval makes one turn due, not many
+            interval_s = max(settings.interval_s, _LEAST_PAUSE_S)
+            if self._refused_in_a_row >= _REFUSALS_BORNE:
+                # a key that is refused does not heal by asking, and each time costs one of the day's orders
+                interval_s = max(interval_s, min(_LONGEST_PAUSE_S, interval_s * 2.0**self._refused_in_a_row))
+            due_s = last_s + interval_s
             if now_s < due_s:
                 stop.wait(min(due_s - now_s, 0.25))
                 continue
             if not self._ready():
                 # not a turn that is missed: the order goes as soon as its report would be heard
-                stop.wait(0.05)
+                self._wait_blind(due_s, now_s, stop)
                 continue
+            self._blind_turns = 0
             self.turn(stop)
             # what could not be sent in its turn is not made up for
-            interval_s = max(self.settings.interval_s, _LEAST_PAUSE_S)
-            due_s = max(due_s + interval_s, time.monotonic() - interval_s)
+            last_s = max(due_s, time.monotonic() - 2 * interval_s)
         end_s, pause = time.monotonic() + _LAST_REPORT_S, threading.Event()
         while not self._settled() and time.monotonic() < end_s:
             pause.wait(0.02)
+
+    def _wait_blind(self, due_s: float, now_s: float, stop: threading.Event) -> None:
+        """Wait for the user-data stream; after a while each turn that passes is a turn without an order."""
+        missed = (
+            int((now_s - due_s - _BLIND_S) / max(self.settings.interval_s, 1.0)) + 1 if now_s - due_s > _BLIND_S else 0
+        )
+        if missed > self._blind_turns:
+            self._blind_turns = missed
+            self._skip(
+                CannotProbe(f"the user-data stream is not up: an order's reports would not be heard ({_STREAM})"), stop
+            )
+        stop.wait(0.05)
 
     def turn(self, stop: threading.Event) -> None:
         """One order, or the reason why there is none."""
         settings = self.settings
         try:
-            rules = self._known_rules(settings.symbol, stop)
-            account = self._venue.account(stop)
-            self._check(account)
-            price = self._venue.market_price(settings.symbol, stop)
-            size = choose(rules, price, account.balances, settings.notional, self._last_side)
+            size = self._standing.next_order(settings.symbol, settings.notional, self._last_side, stop)
             # The last thing before the order, on the same connection: it must not be timed while it is set up.
             tell_steps(self._clock, self._clock.add([self._take_sample(stop)]))
         except (CannotProbe, BinmonError) as error:
@@ -149,8 +171,7 @@ class OrderProbe(Worker):
             self._skip(error, stop)
             return
         try:
-            # not ended by ``stop``: the answer to an order that is under way is worth the moment
-            outcome = self._desk.place(order, self._outlets.sent, threading.Event())
+            outcome = self._desk.place(order, self._outlets.sent, _Lingering(stop, _LAST_ANSWER_S))
         except (OrderForbidden, RetryError) as error:
             # certainly not executed: the order that was planned ends here
             self._outlets.outcome(
@@ -167,37 +188,28 @@ class OrderProbe(Worker):
             self._skip(error, stop)
             return
         self.sent += 1
-        self._last_side = size.side
         self._outlets.outcome(outcome)
         self.progress()
         if isinstance(outcome, OrderRefused):
-            if outcome.code == _FILTER_REFUSED:
-                self._rules = None
+            self._refused_in_a_row += 1
+            self._standing.forget()
             refusal = RequestRefused(self._venue.name, 400, outcome.code, outcome.message)
             self._say(self._explain(refusal) or f"the order was refused: {outcome.message}", str(outcome.code))
         else:
+            self._refused_in_a_row = 0
+            self._last_side = size.side
             self._say(None, "")
-
-    def _known_rules(self, symbol: str, stop: threading.Event) -> TradingRules:
-        rules = self._rules
-        if rules is None or rules.symbol != symbol or time.monotonic() >= self._rules_until_s:
-            rules = self._rules = self._venue.rules(symbol, stop)
-            self._rules_until_s = time.monotonic() + _RULES_GOOD_S
-        return rules
-
-    def _check(self, account: Account) -> None:
-        if not account.can_trade:
-            raise CannotProbe(f"the key may not trade at {self._venue.name}: allow trading in its settings there")
 
     def _skip(self, error: Exception, stop: threading.Event) -> None:
         if stop.is_set():
             return
         self.skipped += 1
-        kind = error.limit if isinstance(error, OrderForbidden) else type(error).__name__
-        self._say(self._explain(error) or str(error), kind)
+        text = self._explain(error) or str(error)
+        # figures may change with every turn, and it is still the same trouble
+        self._say(text, error.limit if isinstance(error, OrderForbidden) else re.sub(r"[\d.]+", "#", text))
 
     def _say(self, trouble: str | None, kind: str) -> None:
-        """Told when its kind changes, as figures in its text may with every turn, and now and then while it lasts."""
+        """Told when its kind changes, and now and then while it lasts."""
         now_s = time.monotonic()
         is_new, self._trouble_kind = kind != self._trouble_kind, kind
         if not is_new and (trouble is None or now_s - self._told_at_s < _TOLD_AGAIN_S):
@@ -208,6 +220,22 @@ class OrderProbe(Worker):
             log.info("latency.resumed", venue=self._venue.name, symbol=self.settings.symbol)
         self.trouble, self._told_at_s = trouble, now_s
         self._outlets.trouble(trouble)
+
+
+class _Lingering(threading.Event):
+    """A stop that is noticed ``after_s`` later: the answer to an order that is under way is worth the moment."""
+
+    def __init__(self, stop: threading.Event, after_s: float) -> None:
+        super().__init__()
+        self._stop, self._after_s = stop, after_s
+        self._noticed_s: float | None = None
+
+    def is_set(self) -> bool:
+        if not self._stop.is_set():
+            return False
+        if self._noticed_s is None:
+            self._noticed_s = time.monotonic()
+        return time.monotonic() - self._noticed_s >= self._after_s
 
 
 class Inbox:
@@ -231,7 +259,10 @@ class Inbox:
         self._channel.offer(message)
 
     def outcome(self, message: Any) -> None:
-        self._channel.put(message, 5.0)
+        try:
+            self._channel.put(message, 5.0)
+        except ChannelFull:  # the order is out: the tracker will ask for it
+            log.error("latency.dropped", message=type(message).__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 
 from binmon.messages import Balance, OrderSide, TradingRules
 
@@ -14,6 +14,7 @@ from binmon.messages import Balance, OrderSide, TradingRules
 _ABOVE_MINIMUM = Decimal("1.05")
 # A market order to buy may cost more than the price says: the spread, the walk through the book, a fee.
 _COST_MARGIN = Decimal("1.02")
+_DIGITS = 80  # more than any amount has, however absurd
 
 
 class CannotProbe(Exception):
@@ -40,6 +41,17 @@ def choose(
 
     Where the balance does not allow that side, the other. Raises CannotProbe.
     """
+    with localcontext(prec=_DIGITS):
+        return _choose(rules, price, balances, notional, last)
+
+
+def _choose(
+    rules: TradingRules,
+    price: Decimal,
+    balances: Mapping[str, Balance],
+    notional: Decimal,
+    last: OrderSide | None,
+) -> ProbeSize:
     if rules.status != "TRADING":
         raise CannotProbe(f"{rules.symbol} is not trading at {rules.venue} (status {rules.status}): choose another")
     if not rules.market_orders:

@@ -12,8 +12,8 @@ second. The rules:
 * an order is asked for by REST when its answer is uncertain, when not all reports came in time, when the stream comes
   back after a break, and after a restart of ours. What REST says settles it only once the stream can bring nothing more:
   the time for reports is over, or the order ended before the stream came back;
-* order ids of a symbol only grow. When the id of an order is not above one that was known before it was sent, the venue
-  was wiped between the two, and what is still open from before has no end.
+* order ids of a symbol usually grow. When the id of an order is not above one that was known before it was sent, the venue
+  may have been wiped between the two: what is still open from before is asked for, and not known any more is enough then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 from binmon.latency.asking import GIVE_UP_AFTER_S, Asking
 from binmon.latency.early import EarlyMessages, OrderMessage
-from binmon.latency.effects import Accepted, AskOrder, Effect, OpenOrder, Settled
+from binmon.latency.effects import Accepted, AskOrder, Effect, OpenOrder, Overdue, Settled
 from binmon.latency.measurement import Arrival, Clock, Departure, OrderClass
 from binmon.latency.order import OrderStep, TrackedOrder
 from binmon.messages import (
@@ -42,12 +42,15 @@ from binmon.messages import (
 
 AFTER_BREAK_S = 2.0
 """So long after a break the stream may still bring what happened while it came back."""
+_DISBELIEF_S = 120.0
 _REMEMBERED_ORDERS = 1000  # settled ones, to tell late reports and copies from what is not ours
+_UNHEARD = (OrderStep.SENT, OrderStep.ACCEPTED, OrderStep.ASKED, OrderStep.CONFIRMED)
+_ON_ITS_WAY_NS = 100_000_000  # a report that is here may wait in a queue for a moment
 _WAITING = (OrderStep.PLANNED, OrderStep.SENT, OrderStep.ACCEPTED)
 _S = 1_000_000_000
 _MS = 1_000_000
 
-__all__ = ["AFTER_BREAK_S", "Accepted", "AskOrder", "Effect", "LatencyTracker", "OpenOrder", "Settled"]
+__all__ = ["AFTER_BREAK_S", "Accepted", "AskOrder", "Effect", "LatencyTracker", "OpenOrder", "Overdue", "Settled"]
 
 
 class LatencyTracker:
@@ -179,11 +182,7 @@ class LatencyTracker:
         if order is None or order.asking is None or order.step is not OrderStep.ASKED:
             return
         if not state.found:
-            if order.asking.unknown(now_mono_ns):
-                order.verdict = "NOT_FOUND"
-                times = f"the venue did not know it {order.asking.not_found} times"
-                order_class = OrderClass.RESET if order.accepted else OrderClass.UNKNOWN
-                self._settle(order, order_class, now_mono_ns, f"{order.trouble}; {times}")
+            self._not_found(order, order.asking, now_mono_ns)
             return
         order.asking.found(now_mono_ns)
         order.told_status = state.status
@@ -196,6 +195,22 @@ class LatencyTracker:
         else:
             order.move_to(OrderStep.CONFIRMED)
             self._turn(order, now_mono_ns)
+
+    def _not_found(self, order: TrackedOrder, asking: Asking, now_mono_ns: int) -> None:
+        """The venue says that it does not know an order. Its reads may lag, so it must say so often enough."""
+        said_often = asking.unknown(now_mono_ns)
+        if order.suspicion:
+            why = order.suspicion
+        elif not said_often or now_mono_ns < order.departure.sent_mono_ns + self._patience_ns:
+            return
+        elif order.told_status in FINAL_STATUSES and asking.unknown_for_ns(now_mono_ns) < _DISBELIEF_S * _S:
+            return  # its answer said how it ended: that it never was is hard to believe
+        else:
+            why = order.trouble
+        order.verdict = "NOT_FOUND"
+        order_class = OrderClass.RESET if order.accepted else OrderClass.UNKNOWN
+        times = f"the venue did not know it {asking.not_found} times"
+        self._settle(order, order_class, now_mono_ns, f"{why}; {times}")
 
     def on_ask_failed(self, client_order_id: str, reason: str, now_mono_ns: int) -> None:
         """An `AskOrder` got no answer from the venue."""
@@ -302,7 +317,7 @@ class LatencyTracker:
         self._newest[place] = (order_id, at_mono_ns)
 
     def _wiped(self, order: TrackedOrder, order_id: int, at_mono_ns: int) -> None:
-        """Settle what the venue had accepted before it forgot everything; what else is open, questions will tell."""
+        """Ask for what the venue had accepted before its ids ran back: if it does not know it, it was wiped."""
         sent_mono_ns = order.departure.sent_mono_ns
         for other in list(self._orders.values()):
             if (
@@ -312,9 +327,14 @@ class LatencyTracker:
                 and other.accepted_mono_ns is not None
                 and other.order_id >= order_id
                 and other.accepted_mono_ns < sent_mono_ns
+                and other.step in (*_WAITING, OrderStep.ASKED)
             ):
-                detail = f"order ids ran back, from {other.order_id} to {order_id}"
-                self._settle(other, OrderClass.RESET, at_mono_ns, detail)
+                other.suspicion = f"order ids ran back, from {other.order_id} to {order_id}"
+                if other.asking is None:
+                    self._ask(other, other.suspicion, at_mono_ns)
+                else:
+                    other.asking.hurry(at_mono_ns)
+                    self._turn(other, at_mono_ns)
 
     def _look(self, order: TrackedOrder, now_mono_ns: int) -> None:
         """Something new is known of an order: is that all there is to know?"""
@@ -332,6 +352,8 @@ class LatencyTracker:
 
     def _turn(self, order: TrackedOrder, now_mono_ns: int) -> None:
         """What time alone brings about."""
+        if order.step in _UNHEARD and not (order.is_overdue or order.restored):
+            self._look_overdue(order, now_mono_ns)
         is_over = now_mono_ns >= order.departure.sent_mono_ns + self._patience_ns
         if order.step in _WAITING:
             if is_over:
@@ -355,6 +377,12 @@ class LatencyTracker:
             elif order.asking.ask(now_mono_ns):
                 request = order.request
                 self.effects.append(AskOrder(request.client_order_id, request.symbol, order.asking.attempt))
+
+    def _look_overdue(self, order: TrackedOrder, now_mono_ns: int) -> None:
+        waited_ns = now_mono_ns - order.departure.sent_mono_ns
+        if waited_ns >= self.threshold_ms * _MS + _ON_ITS_WAY_NS:
+            order.is_overdue = True
+            self.effects.append(Overdue(order.request, waited_ns / _MS, self.threshold_ms))
 
     def _broken(self, order: TrackedOrder, back_mono_ns: int, now_mono_ns: int) -> None:
         """The stream was away until ``back_mono_ns``: an order that was sent before may have lost reports to that."""

@@ -28,7 +28,8 @@ class _Question:
     done: threading.Event = field(default_factory=threading.Event)
     departed: bool = False
     answer: Answer | None = None
-    failure: str = ""
+    unsent: str = ""  # why it never left
+    lost: str = ""  # why no answer will come
 
 
 class Dialogue:
@@ -67,7 +68,7 @@ class Dialogue:
             departure(sent_ns, sent_mono_ns)
 
         def failed(reason: str) -> None:
-            question.failure = reason
+            question.unsent = reason
             question.done.set()
 
         try:
@@ -83,11 +84,11 @@ class Dialogue:
                 del self._questions[request_id]
         if question.answer is not None:
             return question.answer
-        reason = question.failure or ("told to stop" if stop.is_set() else f"no answer within {self._timeout_s:g} s")
-        # A post that has not departed by now may still do so: only a failure says that it never will.
-        if question.failure and not question.departed:
-            raise NotSent(self._url, reason)
-        raise VenueUnreachable(self._url, reason)
+        # A post that has not departed by now may still do so: only the connection's own word says that it never will.
+        if question.unsent and not question.departed:
+            raise NotSent(self._url, question.unsent)
+        waited = "told to stop" if stop.is_set() else f"no answer within {self._timeout_s:g} s"
+        raise VenueUnreachable(self._url, question.lost or waited)
 
     def answered(self, request_id: str, body: bytes, received_ns: int, received_mono_ns: int) -> bool:
         """An answer has come; False when nobody waits for it (any more)."""
@@ -104,5 +105,5 @@ class Dialogue:
         with self._lock:
             questions = [one for one in self._questions.values() if one.connection == connection]
         for question in questions:
-            question.failure = question.failure or reason
+            question.lost = question.lost or reason
             question.done.set()

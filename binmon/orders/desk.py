@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,8 +38,9 @@ class _Departure:
 class OrderDesk:
     """Sends orders to one venue. Any thread may use it."""
 
-    def __init__(self, venue: TradingVenue, gate: OrderGate) -> None:
-        self.venue, self._gate = venue, gate
+    def __init__(self, venue: TradingVenue, gate: OrderGate, *, logs_sent: bool = True) -> None:
+        """Without ``logs_sent`` whoever is ``told`` of the sending logs it (`log_sent`), while the answer is awaited."""
+        self.venue, self._gate, self._logs_sent = venue, gate, logs_sent
 
     def look(self, order: OrderRequest) -> None:
         """Raise OrderForbidden if the limits refuse ``order`` now."""
@@ -52,13 +53,7 @@ class OrderDesk:
         limits refuse the order, and any RetryError when it certainly did not leave.
         """
         departure = _Departure(order, told)
-        facts = {
-            "venue": order.venue,
-            "symbol": order.symbol,
-            "client_order_id": order.client_order_id,
-            "side": order.side.value,
-            "quantity": None if order.quantity is None else float(order.quantity),
-        }
+        facts = _facts(order)
         try:
             permit = self._gate.permit(order, self.venue.environment)
         except OrderForbidden as forbidden:
@@ -67,7 +62,7 @@ class OrderDesk:
         try:
             answer = self.venue.place(permit, departure, stop)
         except RequestRefused as refused:
-            self._log_sent(departure, facts)
+            self._tell_sent(departure)
             log.warning(
                 "order.rejected",
                 **facts,
@@ -86,14 +81,14 @@ class OrderDesk:
                 time.monotonic_ns(),
             )
         except StatusUnknown as unknown:
-            self._log_sent(departure, facts)
+            self._tell_sent(departure)
             log.warning("order.uncertain", **facts, reason=unknown.reason)
             return OrderUncertain(order.venue, order.symbol, order.client_order_id, unknown.reason, time.monotonic_ns())
         except RetryError as error:
-            self._log_sent(departure, facts)
+            self._tell_sent(departure)
             log.warning("order.not_sent", **facts, reason=str(error))
             raise
-        self._log_sent(departure, facts)
+        self._tell_sent(departure)
         log.info(
             "order.answered",
             **facts,
@@ -124,11 +119,25 @@ class OrderDesk:
                 return state
         return state
 
-    @staticmethod
-    def _log_sent(departure: _Departure, facts: Mapping[str, object]) -> None:
+    def _tell_sent(self, departure: _Departure) -> None:
         """After the fact: writing a line before the request leaves would delay it."""
-        if departure.sent is not None:
-            log.info("order.sent", **facts, sent_at=_sent_at(departure.sent))
+        if departure.sent is not None and self._logs_sent:
+            log_sent(departure.sent)
+
+
+def log_sent(sent: OrderSent) -> None:
+    """One line of the log (contract: ``order.sent``)."""
+    log.info("order.sent", **_facts(sent.order), sent_at=_sent_at(sent))
+
+
+def _facts(order: OrderRequest) -> dict[str, object]:
+    return {
+        "venue": order.venue,
+        "symbol": order.symbol,
+        "client_order_id": order.client_order_id,
+        "side": order.side.value,
+        "quantity": None if order.quantity is None else float(order.quantity),
+    }
 
 
 def _sent_at(sent: OrderSent | None) -> str | None:

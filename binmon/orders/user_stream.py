@@ -44,6 +44,7 @@ log = structlog.get_logger("binmon.orders")
 
 STREAM = "user-data"
 _CONFIRM_WITHIN_S = 10.0
+_SIMPLIFY_AFTER_S = 6.0  # without a single confirmation since the start
 _TICK_S = 0.25
 _REMEMBERED = 4096  # reports that a second socket may bring again
 # A key that is wrong stays wrong: asking every second would look like an attack.
@@ -97,12 +98,14 @@ class _Connection:
 
 
 class UserStream(Worker):
-    """Takes FrameChunk, StreamUp, StreamDown and RotateFeeds from ``inbox``; tells ``listeners`` of reports, balances
+    """Takes FrameChunk, StreamUp, StreamDown, RotateFeeds and RotationWindow from ``inbox``; tells ``listeners`` of reports, balances
     and of the subscription coming and going, and ``reply`` of answers to what was posted.
 
     A report that a listener had no room for is counted in ``dropped``; whoever waits for it asks the venue after a while.
     ``lost`` is told of a connection that is down, so that nobody waits for answers from it.
     """
+
+    silence_limit_s = 20.0  # it waits for nothing but its inbox
 
     def __init__(
         self,
@@ -127,6 +130,7 @@ class UserStream(Worker):
         self._up = False
         self._refusals = 0
         self._reopen_at_s: float | None = None
+        self._never_confirmed_since_s: float | None = time.monotonic()
         self.subscribed_to: str | None = None  # the connection that orders may be posted on; read by any thread
         self.reports = self.duplicates = self.dropped = self.malformed = self.breaks = 0
 
@@ -159,12 +163,21 @@ class UserStream(Worker):
         elif isinstance(message, RotateFeeds):
             self._group.rotate(message.reason, message.connection)
             self._carry_out()
+        elif isinstance(message, RotationWindow):
+            self._group.window = message
 
     def tick(self, now_s: float, now_utc_s: float) -> None:
         """Time passed."""
         for name, connection in list(self._connections.items()):
             if connection.stage is _Stage.CONNECTED and now_s - connection.since_s > _CONFIRM_WITHIN_S:
                 self._break(name, "the subscription was not confirmed")
+        never_s = self._never_confirmed_since_s
+        if never_s is not None and now_s - never_s > _SIMPLIFY_AFTER_S:
+            self._never_confirmed_since_s = None
+            if self._venue.simplify():
+                self._group.change((), "asking for less")
+                self._carry_out()
+                self._group.change((STREAM,), "asking for less")
         if self._reopen_at_s is not None and now_s >= self._reopen_at_s:
             self._reopen_at_s = None
             self._group.change((STREAM,), "asking again")
@@ -216,6 +229,7 @@ class UserStream(Worker):
         if connection is None or connection.stage is not _Stage.CONNECTED:
             return
         connection.move_to(_Stage.SUBSCRIBED)
+        self._never_confirmed_since_s = None
         self._refusals = 0
         self.progress()
         log.info("user_stream.subscribed", venue=self._venue.name, connection=name)
@@ -228,6 +242,7 @@ class UserStream(Worker):
             self._tell(UserStreamUp(self._venue.name, name, True, at_mono_ns))
 
     def _was_refused(self, name: str, error: Exception) -> None:
+        self._never_confirmed_since_s = None  # it understands, and says no
         said = self._refused(error) or str(error)
         log.error("user_stream.refused", venue=self._venue.name, connection=name, error=said)
         if isinstance(error, RetryError):

@@ -9,7 +9,7 @@ import structlog
 
 from binmon.core.clock import ClockReading, ClockSample, ClockStep, VenueClock
 from binmon.core.worker import Worker
-from binmon.errors import RetryError
+from binmon.errors import BinmonError
 
 log = structlog.get_logger("binmon.venues")
 
@@ -52,7 +52,7 @@ class ClockFollower(Worker):
         """One question."""
         try:
             sample = self._take(stop)
-        except RetryError as error:
+        except BinmonError as error:
             self._failures += 1
             if self._failures == _LOST_AFTER and not stop.is_set():
                 log.warning("clock.unknown", venue=self._clock.venue, reason=str(error), failures=self._failures)

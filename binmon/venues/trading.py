@@ -159,6 +159,11 @@ class UserStreamVenue(ABC):
     def opening_messages(self) -> tuple[bytes, ...]:
         """What subscribes a new connection: with a fresh time and signature, so made for each."""
 
+    def simplify(self) -> bool:
+        """Ask for less from now on, for a venue that has never confirmed a subscription: it may speak less than all of
+        the protocol. False when there is nothing to leave out."""
+        return False
+
     @abstractmethod
     def decode(self, frame: bytes, connection: str, received_ns: int, received_mono_ns: int) -> UserMessage | None:
         """What a frame means; None for what nobody asked for. Raises MalformedFrame."""

@@ -29,6 +29,13 @@ _CONNECT_S = 10.0
 _FRAMES = 20  # of which one should be the answer
 
 
+def check_key(config: Config) -> None:
+    """Raise ConfigError for a key that cannot sign."""
+    section = config.venues.binance
+    if section.api_key or section.api_secret or section.private_key_file:
+        signer_of(section)
+
+
 def check_latency(config: Config) -> list[str]:
     """One line for each problem, with its remedy; none when the monitor is off or has the embedded sandbox."""
     section, latency = config.venues.binance, config.latency

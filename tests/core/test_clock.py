@@ -103,6 +103,23 @@ def test_a_drift_that_changes_gets_known_anew() -> None:
     assert reading.drift_ppm == pytest.approx(-300, abs=20)
 
 
+@pytest.mark.parametrize("ppm", [1500, -1500, 5000, -5000, 9000])
+def test_a_drift_beyond_all_that_is_usual_is_allowed_for_once_it_is_seen(ppm: int) -> None:
+    venue, clock, rng = Venue(0, ppm * 1e-6), ClockEstimator(), random.Random(ppm)
+    outside = []
+    for turn in range(60):
+        at_ns = START + turn * 10 * SECOND
+        assert clock.add(venue.sample(at_ns, rng.randrange(100_000, 900_000), rng.randrange(100_000, 900_000))) == []
+        for later_ns in (700_000_000, 5 * SECOND, 9_900_000_000):
+            reading = clock.reading(at_ns + later_ns, WALL)
+            assert reading is not None
+            error_ns = abs(reading.venue_minus_mono_ns - venue.ahead_ns(at_ns + later_ns))
+            outside.append((turn, error_ns > reading.uncertainty_ns + 1000))
+    # before the second sample nobody can know; from the third on it holds
+    assert not [turn for turn, is_outside in outside if is_outside and turn >= 2]
+    assert clock.drift_bounds_ppm[0] - 100 <= ppm <= clock.drift_bounds_ppm[1] + 100
+
+
 @pytest.mark.parametrize("by_s", [-3.0, -0.05, 0.05, 3.0])
 def test_a_step_of_the_venue_is_told_and_forgets_what_was_before(by_s: float) -> None:
     venue, clock = Venue(0, 0.0), ClockEstimator()

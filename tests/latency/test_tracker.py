@@ -9,7 +9,7 @@ import pytest
 
 from binmon.latency.asking import NOT_FOUND_OVER_S, NOT_FOUND_TIMES
 from binmon.latency.early import KEPT_S
-from binmon.latency.effects import Accepted, AskOrder, OpenOrder, Settled
+from binmon.latency.effects import Accepted, AskOrder, OpenOrder, Overdue, Settled
 from binmon.latency.measurement import Departure, Measurement, OrderClass
 from binmon.latency.order import ALLOWED, OrderStep, TrackedOrder, WrongStep
 from binmon.latency.tracker import AFTER_BREAK_S, LatencyTracker
@@ -456,13 +456,60 @@ def test_order_ids_that_run_back() -> None:
     one.on_answered(answered(T0 + MS, "old", order_id=500))
     one.on_sent(sent(T0 + 20 * S, "new"))
     one.on_answered(answered(T0 + 20 * S + MS, "new", order_id=3))
+    assert settled(one) == [] and [question.client_order_id for question in asked(one)] == ["old"]
+    one.on_order_state(state("", "old"), T0 + 20 * S + 2 * MS)  # ids may run back for another reason; this is enough
     found = settled(one)[0]
+    assert "ran back, from 500 to 3" in found.detail
     assert (found.client_order_id, found.order_class) == ("old", OrderClass.RESET) and one.resets == 1
     one.on_report(report(T0 + 20 * S + 2 * MS, "new", order_id=3))
     assert settled(one)[1].order_class is OrderClass.IN_TIME
     one.on_sent(sent(T0 + 40 * S, "next"))
     one.on_answered(answered(T0 + 40 * S + MS, "next", order_id=4))
     assert one.resets == 1
+
+
+def test_ids_that_run_back_at_a_venue_that_knows_its_orders_are_no_reset() -> None:
+    one = tracker()
+    one.on_sent(sent(T0, "old"))
+    one.on_answered(answered(T0 + MS, "old", order_id=900))
+    one.on_sent(sent(T0 + S, "new"))
+    one.on_answered(answered(T0 + S + MS, "new", order_id=300))
+    one.on_order_state(state("FILLED", "old", 900), T0 + S + 2 * MS)
+    assert settled(one) == []
+    one.on_report(report(T0 + S + 3 * MS, "old", order_id=900))
+    assert [found.client_order_id for found in settled(one)] == ["old"]
+    assert settled(one)[0].order_class in (OrderClass.IN_TIME, OrderClass.LATE)
+
+
+def test_an_answer_that_said_filled_is_not_forgotten_for_a_read_that_lags() -> None:
+    one = tracker()
+    one.on_sent(sent(T0))
+    one.on_answered(answered(T0 + MS))
+    one.on_stream_up(up(T0 + S))
+    now_ns = T0 + S
+    while now_ns < T0 + 100 * S:
+        if len(asked(one)) > 0:
+            one.on_order_state(state(""), now_ns)
+        now_ns += S
+        one.tick(now_ns)
+    assert settled(one) == []
+    one.on_order_state(state("FILLED"), now_ns)
+    one.tick(now_ns + S)
+    assert only(one).order_class is OrderClass.LOST
+
+
+def test_an_order_is_overdue_once_and_only_while_its_reports_are_out() -> None:
+    one = tracker()
+    one.on_sent(sent(T0))
+    one.tick(T0 + 5_099 * MS)
+    assert not any(isinstance(effect, Overdue) for effect in one.effects)
+    for later in range(3):
+        one.tick(T0 + 5_100 * MS + later * S)
+    (overdue,) = [effect for effect in one.effects if isinstance(effect, Overdue)]
+    assert (overdue.order.client_order_id, overdue.waited_ms, overdue.threshold_ms) == ("a", 5100.0, 5000)
+    one.on_report(report(T0 + 9 * S))
+    one.on_answered(answered(T0 + 9 * S))
+    assert only(one).order_class is OrderClass.LATE
 
 
 def test_ids_that_only_became_known_in_another_order_are_no_reset() -> None:
@@ -484,6 +531,9 @@ def test_only_what_surely_is_from_before_the_reset_is_settled_by_it() -> None:
     one.on_sent(sent(T0 + 20 * S, "new"))
     one.on_answered(answered(T0 + 21 * S, "delayed", order_id=7))  # may have been taken after the new one
     one.on_answered(answered(T0 + 22 * S, "new", order_id=3))
+    assert [question.client_order_id for question in asked(one)] == ["old"]
+    for name in ("low", "delayed", "old"):
+        one.on_order_state(state("", name), T0 + 23 * S)
     assert [found.client_order_id for found in settled(one)] == ["old"] and one.open == 3 and one.resets == 1
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from binmon.core.clock import ClockReading
-from binmon.latency.effects import Accepted, AskOrder, OpenOrder, Settled
+from binmon.latency.effects import Accepted, AskOrder, OpenOrder, Overdue, Settled
 from binmon.latency.measurement import Measurement, OrderClass
 from binmon.latency.order import OrderStep
 from binmon.latency.tracker import AFTER_BREAK_S, LatencyTracker
@@ -46,6 +46,7 @@ class Order:
     uncertain: bool = False
     answered_ns: int | None = None
     restored: bool = False
+    overdue: bool = False
     threshold_ms: int = 0
     not_found_ns: list[int] = field(default_factory=list)
     found_final_ns: int | None = None
@@ -155,6 +156,8 @@ class World:
                 order = self.orders[effect.client_order_id]
                 assert order.order_id == effect.order_id
                 order.acceptance_told = True
+            elif isinstance(effect, Overdue):
+                self.overdue(effect)
             else:
                 assert isinstance(effect, Settled)
                 self.settle(effect.measurement)
@@ -333,6 +336,13 @@ class World:
 
     # The truth ----------------------------------------------------------------------------------------------------
 
+    def overdue(self, told: Overdue) -> None:
+        order = self.orders[told.order.client_order_id]
+        assert order.measurement is None and not order.restored and not order.overdue, "told twice, or too late"
+        order.overdue = True
+        assert told.threshold_ms == self.threshold_ms
+        assert told.waited_ms == (self.now - order.sent_mono_ns) / 1e6 >= self.threshold_ms + 100
+
     def settle(self, found: Measurement) -> None:
         order = self.orders[found.client_order_id]
         assert order.measurement is None, "settled twice"
@@ -363,7 +373,9 @@ class World:
         assert found.first_fill_ms == ((min(fills) - order.sent_mono_ns) / 1e6 if fills else None)
         assert found.last_fill_ms == ((max(fills) - order.sent_mono_ns) / 1e6 if fills else None)
         answered = None if order.answered_ns is None else (order.answered_ns - order.sent_mono_ns) / 1e6
-        assert found.sent_to_answer_ms == answered
+        # one that is late is told at once, and does not wait for its answer
+        unanswered = found.order_class is OrderClass.LATE and found.sent_to_answer_ms is None
+        assert unanswered or found.sent_to_answer_ms == answered
         assert found.order_status == order.reports[max(order.reports)].order_status
         last = max(order.taken, key=lambda number: (order.taken[number], number))
         report = order.reports[last]
@@ -393,7 +405,7 @@ class World:
 
     def check_unknown(self, order: Order, found: Measurement) -> None:
         if found.order_status == "NOT_FOUND":
-            self.check_not_found(order)
+            self.check_not_found(order, found.detail)
             assert not order.acceptance_told
         else:
             assert order.heard_ns is not None and self.now - order.heard_ns >= 600 * S
@@ -401,11 +413,11 @@ class World:
     def check_reset(self, order: Order, found: Measurement) -> None:
         assert order.wiped and order.acceptance_told
         if found.order_status == "NOT_FOUND":
-            self.check_not_found(order)
+            self.check_not_found(order, found.detail)
 
-    def check_not_found(self, order: Order) -> None:
+    def check_not_found(self, order: Order, detail: str) -> None:
         asked = order.not_found_ns
-        assert len(asked) >= 5 and asked[-1] - asked[0] >= 15 * S
+        assert "ran back" in detail or (len(asked) >= 5 and asked[-1] - asked[0] >= 15 * S)
         assert order.request.client_order_id not in self.venue
 
     def has_announced(self) -> bool:

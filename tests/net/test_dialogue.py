@@ -73,6 +73,15 @@ def test_what_was_sent_and_lost_is_not_certain():
     assert not isinstance(error.value, NotSent)
 
 
+def test_a_lost_connection_does_not_say_that_a_post_never_left():
+    def lose(dialogue, post):
+        dialogue.lost("ws.1", "reset")  # told by another thread than the one that may still send it
+
+    with pytest.raises(VenueUnreachable, match="reset") as error:
+        Connection(lose).ask()
+    assert not isinstance(error.value, NotSent)
+
+
 @pytest.mark.parametrize("departs", [True, False])
 def test_silence_is_not_certain_either(departs):
     with pytest.raises(VenueUnreachable, match="no answer within") as error:

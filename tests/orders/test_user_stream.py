@@ -236,6 +236,29 @@ def test_a_venue_that_is_busy_is_asked_by_reconnecting():
     assert hand.done[-1][:2] == ("reconnect", A)
 
 
+def test_a_venue_that_never_confirms_is_asked_for_less_once():
+    hand = Hand()
+    asked = []
+    hand.stream._venue.simplify = lambda: asked.append(1) or True
+    hand.later(5)
+    assert hand.done == [("open", A)]
+    hand.later(7)
+    assert hand.done[1:] == [("close", A, "asking for less"), ("open", B)] and asked == [1]
+    hand.later(14)
+    assert asked == [1], "once"
+    hand.up(B, "ok")
+    assert hand.told() == ["up"]
+
+
+def test_a_venue_that_has_confirmed_is_never_asked_for_less():
+    hand = Hand()
+    hand.stream._venue.simplify = lambda: pytest.fail("it speaks all of the protocol")
+    hand.up(A, "ok")
+    hand.later(60)
+    hand.down(A)
+    hand.later(120)
+
+
 def test_what_found_no_room_is_counted():
     hand = Hand(capacity=1)
     hand.up(A, "ok")
@@ -248,3 +271,10 @@ def test_ids_that_begin_anew_after_a_reset_are_not_copies():
     hand = Hand()
     hand.up(A, "ok", "report 1 1000", "report 1 9000", "report 1 9000")
     assert hand.told() == ["up", ("report", 1), ("report", 1)] and hand.stream.duplicates == 1
+
+
+def test_another_window_holds_for_the_connection_that_is_open():
+    hand = Hand()
+    window = RotationWindow.parse("11:00-12:00")
+    hand.stream.take(window)
+    assert hand.stream._group.window is window and hand.done == [("open", A)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import threading
 import time
 
+import pytest
 import structlog
 
 from binmon.core.clock import ClockSample, VenueClock
@@ -51,6 +53,42 @@ def test_questions_without_answers_are_told_once_and_when_it_is_over():
         failing[0] = False
         follower.ask(stop)
     assert [line["event"] for line in logs] == ["clock.unknown", "clock.known"]
+
+
+@pytest.mark.parametrize(("refuses", "asked"), [("MICROSECOND", 2), ("", 2)])
+def test_a_time_that_is_refused_is_asked_for_without_microseconds_and_stops_nobody(refuses, asked):
+    """A worker that failed at it five times would end the daemon."""
+    seen = []
+
+    class Door(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            unit = self.headers.get("X-MBX-TIME-UNIT", "")
+            seen.append(unit)
+            is_refused = unit == refuses or not refuses
+            body = b'{"code":-1194,"msg":"no"}' if is_refused else b'{"serverTime":1790000000123}'
+            self.send_response(400 if is_refused else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    rest = RestSession("binance", f"http://127.0.0.1:{server.server_address[1]}", RateLedger("binance"))
+    try:
+        follower = ClockFollower("clock", VenueClock("binance"), lambda stop: take_sample(rest, stop))
+        follower.ask(threading.Event())
+        assert len(seen) == asked and follower.progress_count == (1 if refuses else 0)
+        if refuses:
+            assert take_sample(rest, threading.Event()).resolution_ns == 1_000_000
+    finally:
+        rest.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_it_runs_until_it_is_stopped():

@@ -36,7 +36,7 @@ class ListedSymbol(msgspec.Struct):
     base: str = msgspec.field(name="baseAsset")
     quote: str = msgspec.field(name="quoteAsset")
     base_precision: int | None = msgspec.field(name="baseAssetPrecision", default=None)
-    order_types: list[str] = msgspec.field(name="orderTypes", default_factory=list)
+    order_types: list[str] | None = msgspec.field(name="orderTypes", default=None)  # None: it does not say
     spot_allowed: bool = msgspec.field(name="isSpotTradingAllowed", default=True)
     filters: list[_Filter] = []
 
@@ -74,7 +74,7 @@ def trading_rules(listed: ListedSymbol) -> TradingRules:
         quantity_step=common_step(steps),
         min_notional=least,
         max_notional=most,
-        market_orders="MARKET" in listed.order_types and listed.spot_allowed,
+        market_orders=(listed.order_types is None or "MARKET" in listed.order_types) and listed.spot_allowed,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 import msgspec
 
 from binmon.core.clock import ClockSample
-from binmon.errors import VenueFailed
+from binmon.errors import RequestRefused, VenueFailed
 from binmon.messages import Priority
 from binmon.net.rest import RestSession
 
@@ -31,7 +32,21 @@ def in_microseconds(venue_time: int) -> tuple[int, int]:
 
 
 def take_sample(rest: RestSession, stop: threading.Event, priority: Priority = Priority.RESYNC) -> ClockSample:
-    """One question, timed from its first byte leaving to the whole answer. Raises what ``RestSession.send`` raises."""
+    """One question, timed from its first byte leaving to the whole answer. Raises a RetryError.
+
+    A venue that refuses microseconds is asked once more without them.
+    """
+    try:
+        return _sample(rest, stop, priority, _HEADERS)
+    except RequestRefused:
+        try:
+            return _sample(rest, stop, priority, {})
+        except RequestRefused as error:
+            # not ours to stop for: everybody who asks for the time asks again
+            raise VenueFailed(rest.base_url + PATH, error.status, error.message) from None
+
+
+def _sample(rest: RestSession, stop: threading.Event, priority: Priority, headers: Mapping[str, str]) -> ClockSample:
     departures: list[int] = []
     body = rest.send(
         "GET",
@@ -40,7 +55,7 @@ def take_sample(rest: RestSession, stop: threading.Event, priority: Priority = P
         _WEIGHT,
         priority,
         stop,
-        headers=_HEADERS,
+        headers=headers,
         departure=lambda sent_ns, sent_mono_ns: departures.append(sent_mono_ns),
     )
     received_mono_ns = time.monotonic_ns()

@@ -33,7 +33,6 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SUBSCRIPTION, _LOGON = "user-data-", "logon-"  # how the ids of our opening requests begin
 _ALREADY_SUBSCRIBED = -2035
 _MOST_NAMES, _LONGEST_NAME = 50, 40  # of events that are counted by name
-_SHOWN = 120  # characters of a frame in an error
 
 
 class _Report(msgspec.Struct, gc=False, tag_field="e", tag="executionReport"):
@@ -75,7 +74,7 @@ class _Position(msgspec.Struct, gc=False):
 
 
 class UserDataDecoder:
-    """Frames into messages. ``events`` counts those by name that mean nothing to us; used by one thread."""
+    """Frames into messages. No error quotes a frame: replies may hold the key. ``events`` counts those by name that mean nothing to us; used by one thread."""
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
@@ -96,9 +95,9 @@ class UserDataDecoder:
         try:
             message: Any = msgspec.json.decode(frame)
         except _UNREADABLE as error:
-            raise MalformedFrame(f"{error}: {frame[:_SHOWN]!r}") from None
+            raise MalformedFrame(f"{error} ({len(frame)} bytes)") from None
         if not isinstance(message, dict):
-            raise MalformedFrame(f"expected an object, got {frame[:_SHOWN]!r}")
+            raise MalformedFrame(f"expected an object, got a {type(message).__name__} ({len(frame)} bytes)")
         event = message.get("event", message if "e" in message else None)
         if event is None and "id" in message and "status" in message:
             return StreamReply(str(message["id"]) if message["id"] is not None else "", frame)
@@ -113,7 +112,7 @@ class UserDataDecoder:
                 case "outboundAccountPosition":
                     return _balances(msgspec.convert(event, _Position))
         except msgspec.ValidationError as error:
-            raise MalformedFrame(f"{event['e']}: {error}: {frame[:_SHOWN]!r}") from None
+            raise MalformedFrame(f"{event['e']}: {error} ({len(frame)} bytes)") from None
         time = event.get("E")
         match event["e"]:
             case "serverShutdown":
@@ -146,7 +145,7 @@ class BinanceUserStream(UserStreamVenue):
         logs_on: bool = False,
     ) -> None:
         """``venue_ms()`` is the venue's clock now; ``ledger`` is told what replies say of counts and bans."""
-        self._url, self._signer = ws_api.address(ws_api_url), signer
+        self._url, self._plain_url, self._signer = ws_api.address(ws_api_url), ws_api_url, signer
         self._venue_ms, self._ledger, self._recv_window_ms = venue_ms, ledger, recv_window_ms
         self._logs_on = logs_on
         self._decoder = UserDataDecoder()
@@ -155,6 +154,11 @@ class BinanceUserStream(UserStreamVenue):
     @property
     def user_stream_url(self) -> str:
         return self._url
+
+    def simplify(self) -> bool:
+        """Without times in microseconds."""
+        is_new, self._url = self._url != self._plain_url, self._plain_url
+        return is_new
 
     @property
     def events(self) -> Counter[str]:
@@ -173,6 +177,9 @@ class BinanceUserStream(UserStreamVenue):
         message = self._decoder.decode(frame, connection, received_ns, received_mono_ns)
         if not isinstance(message, StreamReply):
             return message
+        # replies may quote what was asked; nobody who reads them further needs the key
+        frame = frame.replace(self._signer.api_key.encode(), b"***")
+        message = StreamReply(message.request_id, frame)
         reply = ws_api.read_reply(frame)
         if self._ledger is not None:
             ws_api.tell_ledger(self._ledger, reply, self._ledger.clock())

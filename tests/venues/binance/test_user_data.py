@@ -286,3 +286,24 @@ def test_a_report_takes_some_microseconds() -> None:
             decoder.decode(frame, "user-1", 1, 1)
         best_s = min(best_s, (time.perf_counter() - began_s) / 100)
     assert best_s < 50e-6  # 5 to 8 on a machine of 2026 that does nothing else
+
+
+def test_the_key_is_in_no_error_and_no_reply_that_is_handed_on() -> None:
+    key = "KEY" * 20 + "1234"
+    stream = BinanceUserStream("ws://127.0.0.1:1/ws-api/v3", Signer.hmac(key, "s" * 64), venue_ms=lambda: 1)
+    cut = json.dumps({"id": "logon-1", "status": 200, "result": {"apiKey": key, "connectedSince": 1}}).encode()[:-5]
+    with pytest.raises(MalformedFrame) as caught:
+        stream.decode(cut, "c", 1, 2)
+    assert "KEY" not in str(caught.value)
+    error = {"code": -2015, "msg": f"Invalid API-key {key}, IP, or permissions for action."}
+    refused = stream.decode(json.dumps({"id": "user-data-1", "status": 401, "error": error}).encode(), "c", 1, 2)
+    assert isinstance(refused, SubscriptionRefused) and "KEY" not in str(refused.error)
+    reply = stream.decode(json.dumps({"id": "order-1", "status": 401, "error": error}).encode(), "c", 1, 2)
+    assert isinstance(reply, StreamReply) and b"KEY" not in reply.body and b"***" in reply.body
+
+
+def test_less_is_asked_for_once() -> None:
+    stream = BinanceUserStream("wss://x/ws-api/v3", Signer.hmac("k" * 64, "s" * 64), venue_ms=lambda: 1)
+    assert stream.user_stream_url == "wss://x/ws-api/v3?timeUnit=MICROSECOND"
+    assert stream.simplify() and stream.user_stream_url == "wss://x/ws-api/v3"
+    assert not stream.simplify()
