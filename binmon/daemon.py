@@ -43,6 +43,7 @@ from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
+from binmon.core.systemd import ServiceManager
 from binmon.errors import ConfigError, RetryError
 from binmon.latency.measurement import Measurement
 from binmon.messages import Instrument, RotateFeeds
@@ -53,9 +54,11 @@ from binmon.telemetry.metrics import MetricsRegistry, Source
 from binmon.wiring import figures
 from binmon.wiring.alerts import wire_alerts
 from binmon.wiring.binance import BinanceParts, wire_binance, wire_clock
-from binmon.wiring.books import wire_books
+from binmon.wiring.books import check_venues, wire_books
 from binmon.wiring.ground import Ground
 from binmon.wiring.latency import LatencyParts, plan_latency, wire_latency
+from binmon.wiring.reload import Reloader, ReloadHooks, wire_reload
+from binmon.wiring.service import ServiceNotifier, view_of, watched_parts
 
 log = structlog.get_logger("binmon.daemon")
 
@@ -68,7 +71,7 @@ _COLLECT = (50_000, 20, 100)
 _SETTLED_AFTER_S = (30.0, 300.0)
 
 # Sections of the contract that this version reads but does not run yet.
-_NOT_YET = ("watch", "dashboard", "reload")
+_NOT_YET = ("watch", "dashboard")
 
 
 class ExitStatus(enum.IntEnum):
@@ -99,9 +102,12 @@ class Daemon:
         self._stop = threading.Event()
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._supervisor = Supervisor()
+        self._service = ServiceNotifier(ServiceManager.of(os.environ), self._supervisor, time.monotonic())
         self._sandbox: SandboxProcess | None = None
         self._state: State | None = None
         self._ground: Ground | None = None
+        self._reload_asked = False
+        self._reloader: Reloader | None = None
 
     def run(self) -> ExitStatus:
         """Run in the calling (main) thread until a signal or a fatal failure."""
@@ -114,6 +120,7 @@ class Daemon:
             self._state.claim()
             self._start()
             reason, status = self._watch()
+            self._service.stopping(reason)
             log.info("daemon.stopping", reason=reason)
             return status
         finally:
@@ -124,11 +131,7 @@ class Daemon:
     def _start(self) -> None:
         config = self._config
         selections = config.books.selections()
-        for selection in selections:
-            if selection.venue != "binance":
-                raise ConfigError(
-                    f"'{selection.venue}': this version keeps the books of binance only", key="books.venue"
-                )
+        check_venues(selections)
         assert self._state is not None
         ground = self._ground = Ground(self._loaded, self._supervisor, self._state, self._stop)
         try:
@@ -153,6 +156,8 @@ class Daemon:
             return
         books = wire_books(ground, binance.market, selections, instruments, binance.offset_ms)
         latency = wire_latency(ground, binance, trading, instruments) if trading is not None else None
+        watched = watched_parts(binance, books, latency)
+        self._service.watch(lambda: view_of(watched))
         sections: dict[str, Callable[[], Section]] = {"clock": figures.clock_section(binance.clock)}
         sources: dict[str, Source] = {
             "clock": lambda: figures.clock_figures(binance.clock),
@@ -181,17 +186,29 @@ class Daemon:
             books.finisher,
             sections,
         )
-        self._serve_status(parts, sources)
+        status = Status(parts)
+        reloader = self._reloader = wire_reload(
+            ground,
+            binance,
+            alerts,
+            books,
+            latency,
+            ReloadHooks(
+                self._service.reloading, self._service.reloaded, lambda loaded: status.configured(loaded.config_hash)
+            ),
+        )
+        sources["reload"] = lambda: figures.reload_figures(reloader)
+        self._serve_status(status, sources)
 
     def _start_sandbox(self, symbols: Sequence[str]) -> SandboxProcess:
         return SandboxProcess(symbols, self._asked_to_stop)
 
-    def _serve_status(self, parts: StatusParts, sources: Mapping[str, Source]) -> None:
+    def _serve_status(self, status: Status, sources: Mapping[str, Source]) -> None:
         """``/metrics`` and ``/healthz``."""
         section = self._config.metrics
         if not section.enabled:
             return
-        status, registry = Status(parts), MetricsRegistry()
+        registry = MetricsRegistry()
         registry.add("status", status.figures)
         for name, source in sources.items():
             registry.add(name, source)
@@ -265,6 +282,8 @@ class Daemon:
             self._wait(_TICK_S)
             now_s = time.monotonic()
             self._supervisor.tick(now_s)
+            if self._reloader is not None:
+                self._reload(self._reloader, now_s)
             if settle_at_s and now_s >= settle_at_s[0]:
                 del settle_at_s[0]
                 gc.freeze()
@@ -275,14 +294,21 @@ class Daemon:
                 return f"the sandbox ended with status {self._sandbox.exit_status}", ExitStatus.FAILED
         return self._stop_reason, ExitStatus.DONE
 
+    def _reload(self, reloader: Reloader, now_s: float) -> None:
+        if self._reload_asked:
+            self._reload_asked = False
+            reloader.ask()
+        reloader.tick(now_s)
+
     def _wait(self, seconds: float) -> None:
         """Wait for a signal; the handlers only enqueue, and this acts."""
+        self._service.tick(time.monotonic())
         try:
             number = self._signals.get(timeout=seconds) if seconds else self._signals.get_nowait()
         except queue.Empty:
             return
         if number == signal.SIGHUP:
-            log.warning("config.unused", key="reload", reason="this version applies a changed file at a restart only")
+            self._reload_asked = True
         elif number == signal.SIGUSR1:
             for inbox in self._ground.rotatable if self._ground is not None else ():
                 if not inbox.offer(RotateFeeds("asked by the operator")):
@@ -309,6 +335,7 @@ class Daemon:
     def _end(self) -> None:
         deadline = Deadline(STOP_WITHIN_S)
         self._stop.set()
+        self._service.stopping()
         for name in self._supervisor.stop(deadline):
             log.error("worker.late", worker=name, error="it did not end within the deadline")
         if self._sandbox is not None:

@@ -68,11 +68,15 @@ class RotateFeeds:
 
 @dataclass(frozen=True, slots=True)
 class SymbolsChanged:
-    """Books to keep from now on, each with the number of its last recorded epoch (0: none), and books to let go."""
+    """Books to keep from now on, each with the number of its last recorded epoch (0: none), and books to let go.
+
+    ``reason`` is why, as the recording of those that go will say.
+    """
 
     venue: str
     listed: tuple[tuple[str, int], ...]
     delisted: tuple[str, ...]
+    reason: str = "no longer trading"
 
 
 class Priority(enum.IntEnum):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from binmon.core.supervisor import WorkerState, WorkerStatus
@@ -139,6 +139,10 @@ class Status:
         self._were_synced: set[tuple[str, str]] = set()
         self._unsynced_since: dict[tuple[str, str], float] = {}
 
+    def configured(self, config_hash: str) -> None:
+        """Another configuration is in force; one thread may say so."""
+        self._parts = replace(self._parts, config_hash=config_hash)
+
     def observe(self) -> None:
         """Note which books are synced."""
         now_mono_s = self._monotonic()
@@ -174,7 +178,7 @@ class Status:
             cpu_s = thread_cpu_s(worker.thread_id)
             if cpu_s is not None:
                 yield _figure("binmon_worker_cpu_seconds_total", cpu_s, worker.name)
-        for channel in parts.channels:
+        for channel in tuple(parts.channels):
             yield _figure("binmon_channel_depth", len(channel), channel.name)
             yield _figure("binmon_channel_capacity", channel.capacity, channel.name)
             yield _figure("binmon_channel_dropped_total", channel.dropped, channel.name)
@@ -226,7 +230,7 @@ class Status:
             "workers": {worker.name: _worker_document(worker) for worker in workers},
             "channels": {
                 one.name: {"depth": len(one), "capacity": one.capacity, "dropped": one.dropped}
-                for one in self._parts.channels
+                for one in tuple(self._parts.channels)
             },
             "recorder": self._recorder_document(),
             "venues": venues,

@@ -29,6 +29,8 @@ class AlertDispatcher(Worker):
     (signals that found no room among the conditions) and ``dropped_count`` (messages that a full queue lost).
     """
 
+    silence_limit_s = 60.0  # the log waits for the disk
+
     def __init__(
         self,
         name: str,

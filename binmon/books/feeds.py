@@ -86,6 +86,12 @@ class FeedDesk:
                 group.change(members, "symbols changed")
         self._carry_out()
 
+    def set_window(self, window: RotationWindow) -> None:
+        """Another window from now on, for the sockets that are open too."""
+        self._window = window
+        for group in self._groups.values():
+            group.window = window
+
     def on_up(self, feed: str, now_s: float) -> None:
         """A socket is connected and subscribed."""
         group = self._group_of.get(feed)

@@ -22,6 +22,9 @@ _REFUSED_RETRY_S = 30.0  # a request the venue refuses (symbol gone, say) is not
 class SnapshotFetcher(Worker):
     """Answers every SnapshotWanted with a SnapshotArrived or a SnapshotFailed. Waits for request weight by itself."""
 
+    # Two minutes for request weight at most; a request is bounded as a whole, and tried again a few times.
+    silence_limit_s = 600.0
+
     def __init__(self, name: str, venue: Venue, wanted: Channel[SnapshotWanted], answers: Channel[Any]) -> None:
         super().__init__(name)
         self._venue, self._wanted, self._answers = venue, wanted, answers

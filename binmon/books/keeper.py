@@ -71,7 +71,10 @@ _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead
 
 @dataclass(frozen=True, slots=True)
 class KeeperSettings:
-    """What the configuration says of books. ``record_depth`` 0 records all levels."""
+    """What the configuration says of books; also a message that replaces what holds. ``record_depth`` 0 is all levels.
+
+    ``depth``, ``weight_per_minute`` and ``redundancy`` hold from the start to the end.
+    """
 
     snapshot_every: int
     depth: int
@@ -100,8 +103,10 @@ class BookKeeper(Worker):
     """Keeps the books of one venue's symbols.
 
     ``symbols`` maps each to the number of its last recorded epoch (0 for none). ``inbox`` takes FrameChunk, StreamUp,
-    StreamDown, SnapshotArrived, SnapshotFailed, SymbolsChanged and RotateFeeds.
+    StreamDown, SnapshotArrived, SnapshotFailed, SymbolsChanged, KeeperSettings and RotateFeeds.
     """
+
+    silence_limit_s = 20.0  # it waits for nothing but its inbox
 
     def __init__(
         self,
@@ -203,6 +208,8 @@ class BookKeeper(Worker):
                 self._on_symbols_changed(message, now_s)
             case RotateFeeds():
                 self._desk.rotate(message.reason, message.connection)
+            case KeeperSettings():
+                self._on_settings(message, now_s)
             case _:
                 raise TypeError(f"{self.name} cannot handle {type(message).__name__}")
 
@@ -336,7 +343,7 @@ class BookKeeper(Worker):
             kept = self._kept.get(symbol)
             if kept is None:
                 continue
-            self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, "no longer trading")
+            self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._former_epochs[symbol] = kept.sync.epoch
             self._former_duplicates += kept.sync.duplicates
             self._former_tokens[symbol] = kept.sync.token
@@ -346,6 +353,27 @@ class BookKeeper(Worker):
             self._stalls.forget(kept.stream)
             self._desk.forget(kept.stream)
         self._desk.carry(list(self._by_stream))
+
+    def _on_settings(self, settings: KeeperSettings, now_s: float) -> None:
+        before, self._settings = self._settings, settings
+        self._output.configure(record_depth=settings.record_depth, top_interval_ms=settings.top_interval_ms)
+        self._upkeep.set_interval(settings.audit_interval_s, now_s)
+        self._desk.set_window(settings.rotate_window)
+        for kept in self._kept.values():
+            if settings.record_depth != before.record_depth:
+                kept.last_row_id = None  # the next row cannot be told as changes to one that was cut elsewhere
+            if settings.top_interval_ms != before.top_interval_ms:
+                self._pace_tops(kept, now_s)
+
+    def _pace_tops(self, kept: KeptBook, now_s: float) -> None:
+        """Another time between two tops holds for this book."""
+        if self._settings.top_interval_ms:
+            kept.touch = None
+            kept.next_top_s = min(kept.next_top_s, now_s + self._output.top_interval_s)
+        elif kept.touch is None:
+            kept.touch, kept.top = Touch(self._decoder), ()
+            if self._settled(kept, now_s):
+                kept.touch.load(kept.book.as_snapshot(self._venue.name, kept.symbol))
 
     # Effects ------------------------------------------------------------------------------------------------------
 
@@ -560,6 +588,13 @@ class BookKeeper(Worker):
     def states(self) -> dict[str, SyncState]:
         """The state of each symbol's book."""
         return {symbol: kept.sync.state for symbol, kept in self._kept.items()}
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the newest update of that synced book arrived which was heard of longest ago (wall clock); None when no
+        book is synced."""
+        heard_ns = [kept.book.receive_time_ns for kept in self._kept.values() if kept.sync.state is SyncState.SYNCED]
+        return min((one_ns for one_ns in heard_ns if one_ns), default=None)
 
     def connections(self) -> Mapping[str, str]:
         """The state of each socket."""

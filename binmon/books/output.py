@@ -32,6 +32,10 @@ class BookOutput:
         self._record_depth, self.top_interval_s = record_depth, top_interval_ms / 1000
         self._unreported: dict[str, int] = {}
 
+    def configure(self, *, record_depth: int, top_interval_ms: int) -> None:
+        """Other settings from now on."""
+        self._record_depth, self.top_interval_s = record_depth, top_interval_ms / 1000
+
     def row(self, kept: KeptBook) -> None:
         """Record a settled book."""
         row = kept.row(self._venue, self._record_depth)

@@ -138,6 +138,15 @@ class Upkeep:
         self._phase = (self._phase + _GOLDEN) % 1.0
         self._plan(kept.symbol, now_s + self.interval_s * self._phase)
 
+    def set_interval(self, interval_s: float, now_s: float) -> None:
+        """Another interval from now on. What was left until each turn grows or shrinks with it, so that turns stay
+        spread evenly, and none is put off for ever by intervals that change often."""
+        if interval_s == self.interval_s:
+            return
+        ratio, self.interval_s, self._stretched = interval_s / self.interval_s, interval_s, 0
+        for symbol in self._kept:
+            self._plan(symbol, now_s + max(0.0, self._turn_s[symbol] - now_s) * ratio)
+
     def remove(self, symbol: str) -> None:
         """No longer."""
         kept = self._kept.pop(symbol, None)

@@ -27,6 +27,7 @@ INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     "run": "the daemon in the foreground",
     "check": "validate the configuration and print what is in force",
+    "plan": "what a reload would change",
     "sandbox": "the local exchange",
     "books": "look at the recordings",
     "latency": "report on the timed orders",
@@ -78,7 +79,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(error: BaseException, status: int) -> int:
-    print(f"binmon: {' '.join(str(error).split())}", file=sys.stderr)
+    text = " ".join(str(error).split())
+    print(f"binmon: {text}", file=sys.stderr)
+    if "NOTIFY_SOCKET" in os.environ:
+        from binmon.core.systemd import ServiceManager
+
+        # the line `Status:` of `systemctl status`, which outlives the process
+        ServiceManager.of(os.environ).tell(STATUS=text)
     return status
 
 

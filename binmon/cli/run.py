@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,10 @@ def run(args: argparse.Namespace) -> int:
     from binmon.daemon import Daemon
     from binmon.telemetry.logging import set_up
 
+    # Of a crash in compiled code, and of a watchdog's SIGABRT, the stacks of all threads are left on standard error,
+    # also when it is the main thread that hangs.
+    if sys.stderr is not None:  # else 2 may be anybody's file
+        faulthandler.enable(2)
     loaded = args.load_full_config()
     logging = loaded.config.logging
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")

@@ -72,8 +72,19 @@ def load(path: Path | None, environment: Mapping[str, str]) -> LoadedConfig:
 
 def effective(config: Config) -> dict[str, Any]:
     """The whole configuration as plain values, defaults included and secrets masked as ``***``."""
-    plain: dict[str, Any] = _plain(config)
+    plain: dict[str, Any] = shown(config)
     return plain
+
+
+def shown(value: Any) -> Any:
+    """A section, or the value of a key, in plain types as it may be shown: secrets inside of sections are masked.
+
+    A bare value is taken as it is: whoever has a secret masks it before (`binmon.config.schema.masked`).
+    """
+    if isinstance(value, Section):
+        plain = {"kind": value.kind} if isinstance(value, Sink) else {}
+        return plain | {name: shown(masked(one, secret)) for name, one, secret in fields_with_secrecy(value)}
+    return [shown(one) for one in value] if isinstance(value, tuple) else value
 
 
 def config_hash(config: Config) -> str:
@@ -158,10 +169,3 @@ def _variable(venue: Section, key: str) -> str:
     field = next(field for field in msgspec.structs.fields(type(venue)) if field.name == key)
     meta = field.type.__metadata__[0]
     return str(meta.extra["variable"])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        plain = {"kind": value.kind} if isinstance(value, Sink) else {}
-        return plain | {name: _plain(masked(one, secret)) for name, one, secret in fields_with_secrecy(value)}
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -61,11 +61,23 @@ def fields_with_secrecy(section: Section) -> list[tuple[str, Any, Secret | None]
     return [(field.name, getattr(section, field.name), _secrecy(field.type)) for field in hints]
 
 
+def reloads(section: type[Section]) -> dict[str, Reload]:
+    """How a changed value of each key of a section comes into force. Nested sections are not among them."""
+    declared = {field.name: _declared(field.type) for field in msgspec.structs.fields(section)}
+    return {name: extra["reload"] for name, extra in declared.items() if extra}
+
+
 def _secrecy(annotation: Any) -> Secret | None:
+    secret: Secret | None = _declared(annotation).get("secret")
+    return secret
+
+
+def _declared(annotation: Any) -> dict[str, Any]:
+    """What `key` said of a key beside its limits; nothing for a nested section."""
     for meta in getattr(annotation, "__metadata__", ()):
         if isinstance(meta, msgspec.Meta) and meta.extra:
-            return meta.extra.get("secret")
-    return None
+            return meta.extra
+    return {}
 
 
 def masked(value: Any, secret: Secret | None) -> Any:
@@ -394,7 +406,7 @@ class StateConfig(Section, frozen=True, kw_only=True):
 
 
 class ReloadConfig(Section, frozen=True, kw_only=True):
-    """Applying a changed file. This version does so at a restart only; SIGHUP says so in the log."""
+    """Applying a changed file to the running daemon. SIGHUP does so whatever stands here (docs/reload.md)."""
 
     watch: Annotated[bool, key("Reload when the file is saved", reload="live")] = False
 

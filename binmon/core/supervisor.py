@@ -87,6 +87,7 @@ class WorkerStatus:
     last_error: str
     failing_s: float = 0.0  # how long it has failed again and again without progress
     thread_id: int | None = None  # the kernel's id of its thread; None when there is none
+    silence_limit_s: float | None = None  # that of the worker; None also for one that is being given up
 
 
 class Supervisor:
@@ -157,6 +158,7 @@ class Supervisor:
                 s.last_error,
                 s.failing_s(now),
                 s.thread.native_id if s.thread is not None and s.thread.is_alive() else None,
+                None if s.retired else s.worker.silence_limit_s,
             )
             for s in self._workers
         ]
@@ -186,6 +188,7 @@ class Supervisor:
     def _start(self, supervised: _Supervised, event: str, *, attempt: int) -> None:
         supervised.move_to(WorkerState.RUNNING)
         supervised.progress_seen = supervised.worker.progress_count
+        supervised.worker.beat()  # the last one may be as old as the delay before this restart
         # daemon threads: one that hangs past the deadline of a stop must not keep the process alive
         supervised.thread = threading.Thread(
             target=self._guard, args=(supervised,), name=supervised.worker.name, daemon=True

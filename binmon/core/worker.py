@@ -15,6 +15,10 @@ class Worker(ABC):
     supervisor's restart delay. What ``run`` raises is logged and leads to a restart by the supervisor.
     """
 
+    silence_limit_s: float | None = None
+    """How old the beat of a critical worker may get while it runs, before it counts as hanging; None: the worker is not
+    critical, or waits for others as long as that takes."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.beat_mono_s = time.monotonic()

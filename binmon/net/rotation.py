@@ -284,11 +284,14 @@ class FeedGroup:
         """Carry other streams from now on: by successors that ask for them."""
         self.streams = tuple(streams)
         for feed in list(self.feeds.values()):
-            if feed.replaces is not None and feed.streams != self.streams:
+            # one that is up already may be all that carries a stream: it takes over, and is replaced then
+            if feed.replaces is not None and feed.streams != self.streams and feed.state is FeedState.OPENING:
                 self._close(feed, reason)  # it would bring what is not wanted any more
         if self.streams:
             self.rotate(reason)
             for feed in list(self.feeds.values()):
+                if self._successor_of(feed.name) is not None:
+                    continue  # which takes over
                 if feed.state is FeedState.OPENING and feed.replaces is None and feed.streams != self.streams:
                     self._close(feed, reason)  # not up: nothing to overlap with
                     self._open(None, reason)

@@ -56,6 +56,9 @@ class StreamConnection(Worker):
     starts it anew.
     """
 
+    # A slow name service, several addresses with ten seconds each, TLS, the handshake, a minute for a full channel.
+    silence_limit_s = 300.0
+
     def __init__(
         self,
         name: str,

@@ -22,15 +22,17 @@ class TopPublisher(Worker):
     It looks every 20 ms and takes all that waits: waking up for each of a market of tops costs more than writing them.
     """
 
-    def __init__(self, name: str, tops: Channel[TopOfBook]) -> None:
+    def __init__(self, name: str, tops: Channel[TopOfBook], *, to_log: bool = True) -> None:
+        """``to_log`` may be set while it runs; without it tops are taken and not written."""
         super().__init__(name)
-        self._tops = tops
+        self._tops, self.to_log = tops, to_log
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(_PAUSE_S):
             self.beat()
             while (top := self._tops.take(0)) is not None:
-                self.publish(top)
+                if self.to_log:
+                    self.publish(top)
                 self.progress()
 
     def publish(self, top: TopOfBook) -> None:

@@ -40,6 +40,8 @@ class SegmentFinisher(Worker):
     start, every ``retain_every_s``, and when one of the two, which may be set while it runs, changes; None: never).
     """
 
+    silence_limit_s = 300.0  # a large file on a slow disk
+
     def __init__(
         self,
         directory: Path,

@@ -37,6 +37,8 @@ class Recorder(Worker):
     ``flush_interval_s``, ``rotate_s`` and ``facts`` may be set while it runs (``facts`` tell from the next flush on).
     """
 
+    silence_limit_s = 60.0  # a flush waits for the disk
+
     def __init__(
         self,
         directory: Path,

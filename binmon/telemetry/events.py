@@ -29,12 +29,24 @@ _ORDER = "venue symbol client_order_id side quantity"
 
 EVENTS: tuple[LogEvent, ...] = (
     _event("daemon.started", "info", "version config_hash", "The configuration is read; the venue is asked next."),
+    _event(
+        "daemon.ready",
+        "info warning",
+        "after_s missing",
+        "All configured books are synced and the user-data stream is subscribed; or 90 s have passed, and what is missing.",
+    ),
     _event("daemon.stopping", "info", "reason", "A signal or a fatal error ends the daemon; it closes what is open."),
     _event("daemon.stopped", "info", "", "Everything is closed and flushed; the last line."),
     _event("worker.started", "info", "worker", "A thread runs."),
     _event("worker.failed", "warning error", "worker attempt delay_s error", "A thread ended by an error."),
     _event("worker.restarted", "info warning", "worker attempt delay_s", "A failed thread runs again."),
     _event("worker.fatal", "critical", "worker attempt error", "A thread failed too often; it is given up."),
+    _event(
+        "worker.stalled",
+        "critical",
+        "worker age_s limit_s where",
+        "A critical thread hangs, and where; all stacks go to standard error, and systemd's watchdog is told no more.",
+    ),
     _event("worker.late", "error", "worker error", "A thread did not end within the deadline of a stop."),
     _event("stream.connected", "info", "venue connection streams", "A connection delivers."),
     _event("stream.disconnected", "warning info", "venue connection streams reason", "A connection ended."),
@@ -101,9 +113,18 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "latency.capped", "warning", "orders_a_day limit key", "The interval asks for more orders than are allowed."
     ),
+    _event(
+        "latency.overdue",
+        "warning",
+        "venue symbol client_order_id waited_ms threshold_ms",
+        "The threshold has passed, and not all reports of an order are here.",
+    ),
     _event("latency.skipped", "error", "venue symbol reason", "No order could be sent; the reason with its remedy."),
     _event("latency.resumed", "info", "venue symbol", "Orders are sent again."),
     _event("latency.restored", "warning", "orders", "The last run left orders open: they are asked for."),
+    _event(
+        "latency.dropped", "error", "message", "The monitor had no room for what became of an order; it is asked for."
+    ),
     _event("latency.unwritten", "error", "reason", "The disk does not take measurements; they wait."),
     _event("latency.measured", "info", _PROBE, "An order's way to its slowest execution report, measured."),
     _event("latency.delayed", "warning", f"{_PROBE} over_ms", "A report came later than the threshold."),
@@ -116,8 +137,14 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("price.crossed", "warning", "venue symbol source price threshold direction", "A price crossed a line."),
     _event("symbol.listed", "warning", "venue symbol status first_seen_by lead_ms", "A new symbol."),
     _event("symbol.status", "info", "venue symbol status first_seen_by lead_ms", "A symbol changed its status."),
-    _event("config.reloaded", "info", "config_hash changes", "A new configuration is in force."),
-    _event("config.rejected", "error", "key reason", "A new configuration is wrong; the old one stays."),
+    _event(
+        "config.reloaded",
+        "info",
+        "config_hash changes restart_needed unused",
+        "A new configuration is in force, but for the keys that need a restart and those that nothing here uses yet.",
+    ),
+    _event("config.rejected", "error", "key reason file line", "A new configuration is wrong; the old one stays."),
+    _event("config.not_noted", "warning", "reason", "What is in force could not be noted for `binmon plan`."),
     _event("config.unused", "warning", "key reason", "The file has a key that this version does nothing with."),
     _event("rate.limited", "warning", "venue scope used limit retry_after_s", "A limit of the venue is used up."),
     _event(
@@ -131,6 +158,7 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "recorder.over_size", "warning", "path bytes limit reason", "More than keep_gb, and nothing may be deleted."
     ),
+    _event("service.untold", "warning", "reason", "The service manager could not be told how we are."),
     _event("metrics.listening", "info", "address", "The pages /metrics and /healthz are served."),
     _event("metrics.failed", "error", "source error", "A part of the metrics, or all of them, cannot be had."),
     _event("metrics.request_failed", "debug", "client", "A request for a page broke off."),

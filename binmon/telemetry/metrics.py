@@ -69,6 +69,11 @@ def _metric(name: str, kind: str, labels: str, meaning: str) -> Metric:
 
 METRICS: tuple[Metric, ...] = (
     _metric("binmon_build_info", "gauge", "version config_hash", "Always 1; which version runs which configuration."),
+    _metric("binmon_config_last_reload_success", "gauge", "", "1 unless the last changed configuration was refused."),
+    _metric(
+        "binmon_config_last_reload_timestamp_seconds", "gauge", "", "When the one in force came into force, since 1970."
+    ),
+    _metric("binmon_config_reloads_total", "counter", "result", "Reloads: reloaded or rejected."),
     _metric("binmon_worker_up", "gauge", "worker", "1 while the worker's thread runs, 0 when it failed or has ended."),
     _metric("binmon_worker_cpu_seconds_total", "counter", "worker", "Processor time of the worker's present thread."),
     _metric("binmon_worker_beat_age_seconds", "gauge", "worker", "Since the worker's loop has last turned."),

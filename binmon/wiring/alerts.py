@@ -2,32 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from binmon.alerts.delivery import TargetDelivery, deliveries
+from binmon.alerts.delivery import TargetDelivery
 from binmon.alerts.dispatcher import AlertDispatcher, rules_of
 from binmon.alerts.rules import AlertRules
+from binmon.alerts.targets import Target, build
 from binmon.wiring.ground import Ground
+
+_STAGE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class AlertParts:
-    """What of the alerts others look at."""
+class Addressee:
+    """One URL of ``alerts.notify``, which its ``repr`` does not show, and what sends there."""
 
-    dispatcher: AlertDispatcher
-    targets: tuple[TargetDelivery, ...]
+    url: str
+    target: Target
+
+    def __repr__(self) -> str:
+        return f"Addressee({self.target.describe()})"
+
+
+def addressees(urls: Sequence[str]) -> list[Addressee]:
+    """What can send to ``urls``; nothing is sent. Raises ConfigError for a target that is none."""
+    return [Addressee(url, target) for url, target in zip(urls, build(urls), strict=True)]
+
+
+class AlertParts:
+    """The dispatcher and the targets. ``targets`` is replaced, never changed, so that any thread may look at it."""
+
+    def __init__(self, ground: Ground, dispatcher: AlertDispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.targets: tuple[TargetDelivery, ...] = ()
+        self._ground = ground
+        self._urls: tuple[str, ...] = ()  # of the targets
+        self._numbered = 0  # names are never used twice: one that is retired may still be sending
+
+    def tell(self, wanted: Sequence[Addressee]) -> None:
+        """Tell exactly these from now on. Those that are told already keep their worker and what waits in its queue.
+
+        Belongs to the main thread.
+        """
+        left = list(zip(self._urls, self.targets, strict=True))
+        workers: list[TargetDelivery] = []
+        for one in wanted:
+            known = next((pair for pair in left if pair[0] == one.url), None)
+            if known is not None:
+                left.remove(known)
+                known[1].target = one.target  # the same, under its number in the file
+                workers.append(known[1])
+            else:
+                workers.append(TargetDelivery(f"alerts-{self._numbered}", one.target))
+                self._numbered += 1
+        before = self.targets
+        self._urls, self.targets = tuple(one.url for one in wanted), tuple(workers)
+        gone = {worker.queue for _, worker in left}
+        self._ground.channels[:] = [
+            *(channel for channel in self._ground.channels if channel not in gone),
+            *(worker.queue for worker in workers if worker not in before),
+        ]
+        for worker in workers:
+            if worker not in before:
+                self._ground.supervisor.add(worker, stage=_STAGE)
+        self.dispatcher.replace_outlets([worker.queue for worker in workers])
+        for _, worker in left:
+            self._ground.supervisor.retire(worker)
 
 
 def wire_alerts(ground: Ground) -> AlertParts:
     """Build and start what tells people. Raises ConfigError for a target that is none."""
     config = ground.config.alerts
-    workers = deliveries(config.notify)
-    dispatcher = AlertDispatcher(
-        "alerts", ground.signals, AlertRules(*rules_of(config)), [worker.queue for worker in workers]
-    )
+    wanted = addressees(config.notify)
+    dispatcher = AlertDispatcher("alerts", ground.signals, AlertRules(*rules_of(config)), [])
     ground.channels.append(ground.signals)
-    for worker in workers:
-        ground.channels.append(worker.queue)
-        ground.supervisor.add(worker, stage=4)
+    parts = AlertParts(ground, dispatcher)
+    parts.tell(wanted)
     ground.supervisor.add(dispatcher, stage=3)  # after all that signals
-    return AlertParts(dispatcher, tuple(workers))
+    return parts

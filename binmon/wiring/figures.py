@@ -14,6 +14,7 @@ from binmon.orders.user_stream import UserStream
 from binmon.status import Section
 from binmon.telemetry.histogram import HistogramSnapshot
 from binmon.telemetry.metrics import DECLARED, Figure
+from binmon.wiring.reload import Reloader
 
 
 def clock_figures(clock: VenueClock) -> Iterator[Figure]:
@@ -57,6 +58,14 @@ def alert_figures(dispatcher: AlertDispatcher, targets: Sequence[TargetDelivery]
         yield _figure("binmon_alerts_sent_total", target.sent_count, target.name)
         yield _figure("binmon_alerts_failed_total", target.failed_count, target.name)
         yield _figure("binmon_alerts_given_up_total", target.given_up_count, target.name)
+
+
+def reload_figures(reloader: Reloader) -> Iterator[Figure]:
+    """How the last reloads went."""
+    yield _figure("binmon_config_last_reload_success", reloader.last_succeeded)
+    yield _figure("binmon_config_last_reload_timestamp_seconds", reloader.last_reload_s)
+    yield _figure("binmon_config_reloads_total", reloader.reloaded, "reloaded")
+    yield _figure("binmon_config_reloads_total", reloader.rejected, "rejected")
 
 
 def clock_section(clock: VenueClock) -> Callable[[], Section]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from binmon.config.schema import Config, ExecutionConfig, LatencyConfig
 from binmon.core.channel import Channel, Overflow
 from binmon.errors import BinmonError, ConfigError
 from binmon.latency.effects import AskOrder
@@ -49,13 +50,36 @@ class LatencyParts:
     probe: OrderProbe
     stream: UserStream
     gate: OrderGate
+    inbox: Channel[Any]  # of the monitor
+    frames: Channel[Any]  # of the stream
+    environment: str  # by the addresses in force
 
 
-def gate_of(ground: Ground) -> OrderGate:
+def limits_of(section: ExecutionConfig) -> OrderLimits:
     """The safety limits of the configuration."""
-    section = ground.config.execution
-    limits = OrderLimits(section.allow_production, Decimal(str(section.max_order_notional)), section.max_orders_per_day)
-    return OrderGate(limits, StateJournal(ground.state))
+    return OrderLimits(section.allow_production, Decimal(str(section.max_order_notional)), section.max_orders_per_day)
+
+
+def probe_settings_of(section: LatencyConfig) -> ProbeSettings:
+    """What is probed and how often."""
+    return ProbeSettings(section.symbol, section.interval_s, Decimal(str(section.notional)))
+
+
+def too_often(section: LatencyConfig, environment: str | None) -> ConfigError | None:
+    """What is wrong with the interval at these addresses, if anything."""
+    if environment == "sandbox" or section.interval_s >= LEAST_INTERVAL_S:
+        return None
+    return ConfigError(
+        f"expected a number of at least {LEAST_INTERVAL_S:g} outside the sandbox, got {section.interval_s:g}",
+        key="latency.interval_s",
+    )
+
+
+def tell_when_capped(config: Config) -> None:
+    """Say when the interval asks for more orders than a day may have."""
+    a_day, most = int(_DAY_S / config.latency.interval_s), config.execution.max_orders_per_day
+    if a_day > most:
+        log.warning("latency.capped", orders_a_day=a_day, limit=most, key="execution.max_orders_per_day")
 
 
 def why_not(ground: Ground, parts: BinanceParts, environment: str | None) -> ConfigError | None:
@@ -79,20 +103,15 @@ def why_not(ground: Ground, parts: BinanceParts, environment: str | None) -> Con
             "set it, use the testnet, or set latency.enabled: false",
             key="latency.enabled",
         )
-    if environment != "sandbox" and config.latency.interval_s < LEAST_INTERVAL_S:
-        return ConfigError(
-            f"expected a number of at least {LEAST_INTERVAL_S:g} outside the sandbox, "
-            f"got {config.latency.interval_s:g}",
-            key="latency.interval_s",
-        )
-    return None
+    return too_often(config.latency, environment)
 
 
 def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -> BinanceTrading | None:
     """The private side to probe, before anything is asked of the venue; None when the monitor is switched off, or
     nobody asked for it and it cannot run.
 
-    Raises ConfigError when it cannot run though the configuration has a section for it, or it is ``wanted`` anyway.
+    Raises ConfigError when it cannot run though somebody asked for it: ``wanted``, by ``latency.enabled`` in the file, or
+    by a section for it and a key.
     """
     if not ground.config.latency.enabled:
         return None
@@ -100,7 +119,11 @@ def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -
     problem = why_not(ground, parts, trading.environment if trading is not None else None)
     if problem is None:
         return trading
-    if wanted or any(key.split(".")[0] == "latency" for key in ground.loaded.present_keys):
+    section = ground.config.venues.binance
+    has_key = bool(section.api_key or section.api_secret or section.private_key_file)
+    present = ground.loaded.present_keys
+    # The section stands in the shipped file: without any key it is no wish, unless it says enabled.
+    if wanted or "latency.enabled" in present or (has_key and "latency" in present):
         raise problem
     log.warning("latency.off", key=problem.key, reason=problem.problem)
     return None
@@ -162,10 +185,9 @@ def wire_latency(
             venue_ms=parts.clock.venue_ms,
             resynchronise=parts.resynchronise,
         )
-    a_day, most = int(_DAY_S / section.interval_s), ground.config.execution.max_orders_per_day
-    if a_day > most:
-        log.warning("latency.capped", orders_a_day=a_day, limit=most, key="execution.max_orders_per_day")
-    gate, ledger = gate_of(ground), ProbeLedger(ground.state)
+    tell_when_capped(ground.config)
+    gate = OrderGate(limits_of(ground.config.execution), StateJournal(ground.state))
+    ledger = ProbeLedger(ground.state)
     tracker = LatencyTracker(
         parts.clock, threshold_ms=section.threshold_ms, report_timeout_ms=section.report_timeout_ms
     )
@@ -183,7 +205,7 @@ def wire_latency(
     probe = OrderProbe(
         "order-probe",
         venue,
-        OrderDesk(venue, gate),
+        OrderDesk(venue, gate, logs_sent=False),
         parts.clock,
         parts.take_sample,
         Inbox(
@@ -191,7 +213,7 @@ def wire_latency(
             ledger.note,
             lambda text: signal(_SKIPPED, text or "orders are sent again", text is not None),
         ),
-        ProbeSettings(section.symbol, section.interval_s, Decimal(str(section.notional))),
+        probe_settings_of(section),
         ready=lambda: stream.subscribed_to is not None,
         settled=lambda: tracker.open == 0,
         explain=lambda error: rest.explain(error) if isinstance(error, BinmonError) else None,
@@ -202,4 +224,4 @@ def wire_latency(
     add(OrderAsker("order-asker", rest, questions, inbox), stage=1)
     add(stream, stage=1)
     add(probe, stage=0)
-    return LatencyParts(monitor, probe, stream, gate)
+    return LatencyParts(monitor, probe, stream, gate, inbox, frames, rest.environment)

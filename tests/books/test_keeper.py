@@ -32,6 +32,7 @@ from binmon.messages import (
     StreamUp,
     SymbolsChanged,
 )
+from binmon.net.rotation import RotationWindow
 from binmon.venues.binance.decoding import BinanceDecoder
 from binmon.venues.binance.market import depth_weight
 from tests.books.market import Market, levels
@@ -437,3 +438,67 @@ def test_a_dead_socket_is_connected_anew() -> None:
     daemon.keeper._stalls.check = lambda now_s, book_id: Findings([], [Stall("abcusdt@depth@100ms", 200, 100)])
     daemon.wait(1.0)
     assert daemon.reconnected == [daemon.opened[-1][0]]
+
+
+# Other settings ------------------------------------------------------------------------------------------------------
+
+
+def test_other_settings_hold_from_the_next_update_on() -> None:
+    daemon = in_step(every=2)
+    daemon.recorded(BookSnapshot)
+    daemon.move("ABCUSDT", ("b", 99, 1))
+    daemon.handle(KeeperSettings(4, 5000, 3, 1000, audit_interval_s=60.0))
+    for lots in range(2, 5):
+        daemon.move("ABCUSDT", ("b", 99, lots))
+    (row,) = daemon.recorded(BookSnapshot)
+    assert (row.updates, row.bid_price.size, row.changes_since) == (4, 3, None)
+    daemon.handle(KeeperSettings(1, 5000, 0, 1000, audit_interval_s=60.0))
+    daemon.move("ABCUSDT", ("b", 99, 1))
+    daemon.move("ABCUSDT", ("b", 99, 2))
+    first, second = daemon.recorded(BookSnapshot)
+    # the row before was cut: changes to it would leave out what lies beyond
+    assert first.bid_price.size == 40 and first.changes_since is None and second.changes_since == first.update_id
+    daemon.handle(KeeperSettings(1, 5000, 0, 1000, audit_interval_s=60.0))
+    daemon.move("ABCUSDT", ("b", 99, 3))
+    (third,) = daemon.recorded(BookSnapshot)
+    assert third.changes_since == second.update_id, "what stays the same breaks no chain"
+    assert daemon.closed == daemon.reconnected == [] and daemon.state("ABCUSDT") is SyncState.SYNCED
+
+
+def test_tops_at_another_pace() -> None:
+    daemon = in_step("ABCUSDT", "XYZUSDT", every=1000)
+    daemon.wait(1.0)
+
+    def tops() -> list[tuple[str, Any]]:
+        taken = []
+        while (top := daemon.tops.take(0)) is not None:
+            assert (top.bid, top.ask) == (1.0, 1.01)
+            taken.append((top.symbol, top.bid_quantity))
+        return taken
+
+    assert len(tops()) == 2
+    daemon.handle(KeeperSettings(1000, 5000, 0, 0, audit_interval_s=60.0))
+    daemon.move("ABCUSDT", ("b", 100, 7))
+    daemon.move("ABCUSDT", ("b", 90, 7))
+    daemon.move("ABCUSDT", ("b", 100, 8))
+    assert tops() == [("ABCUSDT", 0.007), ("ABCUSDT", 0.008)], "every change of the top, and nothing else"
+    daemon.wait(5.0)
+    assert tops() == []
+    daemon.handle(KeeperSettings(1000, 5000, 0, 60_000, audit_interval_s=60.0))
+    daemon.move("ABCUSDT", ("b", 100, 9))
+    daemon.wait(1.0)
+    tops()
+    daemon.wait(30.0)
+    assert tops() == []
+    daemon.handle(KeeperSettings(1000, 5000, 0, 500, audit_interval_s=60.0))
+    daemon.wait(2.0)
+    assert len(tops()) >= 6, "nobody waits for the end of the longer pause"
+
+
+def test_another_window_concerns_sockets_that_are_open_too() -> None:
+    daemon = in_step()
+    window = RotationWindow.parse("11:00-12:00")
+    daemon.handle(KeeperSettings(3, 5000, 0, 1000, audit_interval_s=60.0, rotate_window=window))
+    assert [group.window for group in daemon.keeper._desk._groups.values()] == [window]
+    daemon.handle(SymbolsChanged("binance", (("XYZUSDT", 0),), ("ABCUSDT",), "no longer selected"))
+    assert "no longer selected" in [event.detail for event in daemon.recorded(BookEvent)]

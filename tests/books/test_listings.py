@@ -6,9 +6,10 @@ import threading
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
-from binmon.books.listings import ListingFollower
+from binmon.books.listings import ListingFollower, ListingSettings, SelectionChanged
 from binmon.core.channel import Channel, Overflow
 from binmon.errors import StreamClosed
 from binmon.messages import Instrument, SymbolsChanged
@@ -43,13 +44,12 @@ def follower(venue: Any, present: tuple = ("AAAUSDT",), told: Any = None, **opti
     worker = ListingFollower(
         "listings",
         venue,
-        options.pop("choices", ("all:USDT",)),
-        fixed=options.pop("fixed", ()),
+        ListingSettings(options.pop("choices", ("all:USDT",)), frozenset(options.pop("fixed", ())), 0.001),
         present=present,
         epochs={("binance", "BBBUSDT"): 12},
         inbox=inbox,
+        selections=options.pop("selections", Channel("selections", 8, Overflow.DROP_NEWEST)),
         changed=told or (lambda instruments: None),
-        interval_s=0.001,
     )
     return worker, inbox
 
@@ -90,3 +90,44 @@ def test_the_keeper_is_told_once_and_after_the_recorder() -> None:
     ]
     assert order == [(["AAAUSDT", "BBBUSDT"], 0), (["BBBUSDT"], 1)]
     assert [line["event"] for line in logs] == ["listings.failed", "books.followed", "books.followed"]
+
+
+def test_another_selection_is_handed_over_and_followed_from_then_on() -> None:
+    selections: Channel[SelectionChanged] = Channel("selections", 8, Overflow.DROP_NEWEST)
+    told: list = []
+    venue = Scripted(listed("AAAUSDT", "BBBUSDT", "CCCBTC"), listed("AAAUSDT"))
+    worker, inbox = follower(
+        venue, ("AAAUSDT",), lambda instruments: told.append(sorted(instruments)), choices=(), fixed=("AAAUSDT",),
+        selections=selections,
+    )  # fmt: skip
+    selections.offer(
+        SelectionChanged(ListingSettings((), frozenset(["BBBUSDT"]), 60.0), listed("AAAUSDT", "BBBUSDT", "CCCBTC"))
+    )
+    selections.offer(SelectionChanged(ListingSettings(("all:USDT",), frozenset(["CCCBTC"]), 0.001)))
+    worker.run(threading.Event())
+    assert [inbox.take(0), inbox.take(0), inbox.take(0), inbox.take(0)] == [
+        SymbolsChanged("binance", (("BBBUSDT", 12),), ("AAAUSDT",), "no longer selected"),
+        SymbolsChanged("binance", (("AAAUSDT", 0), ("CCCBTC", 0)), ()),
+        SymbolsChanged("binance", (), ("BBBUSDT",)),
+        None,
+    ]
+    assert told[0] == ["AAAUSDT", "BBBUSDT", "CCCBTC"]
+
+
+def test_a_selection_that_found_no_room_is_handed_over_after_a_restart() -> None:
+    selections: Channel[SelectionChanged] = Channel("selections", 8, Overflow.DROP_NEWEST)
+    stop = threading.Event()
+
+    def fail_once(instruments: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise OSError("once")
+        stop.set()
+
+    failed: list[bool] = []
+    worker, inbox = follower(Scripted(), ("AAAUSDT",), fail_once, choices=(), fixed=("AAAUSDT",), selections=selections)
+    selections.offer(SelectionChanged(ListingSettings((), frozenset(["BBBUSDT"]), 60.0), listed("BBBUSDT")))
+    with pytest.raises(OSError, match="once"):
+        worker.run(stop)
+    worker.run(stop)
+    assert inbox.take(0) == SymbolsChanged("binance", (("BBBUSDT", 12),), ("AAAUSDT",), "no longer selected")

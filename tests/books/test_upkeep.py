@@ -111,6 +111,32 @@ def test_audits_are_spread_over_their_interval() -> None:
     assert desk.leftovers() == 0 and desk.upkeep.counters()["audits_passed"] == 60
 
 
+@pytest.mark.parametrize(("before_s", "after_s"), [(600.0, 60.0), (60.0, 300.0)])
+def test_another_interval_holds_at_once_and_turns_stay_spread(before_s: float, after_s: float) -> None:
+    desk = Desk(20, interval_s=before_s)
+    desk.wait(before_s / 10)
+    begun = Counter(symbol for symbol, _ in desk.audited)
+    assert begun and set(begun.values()) == {1} and len(begun) < 20
+    began_s = desk.now_s
+    desk.asked.clear()
+    desk.upkeep.set_interval(after_s, desk.now_s)
+    desk.wait(after_s)
+    assert set(Counter(symbol for symbol, _ in desk.audited)) == set(desk.kept)
+    by_tenth = Counter(int((at_s - began_s - 0.25) / (after_s / 10)) for at_s, _ in desk.asked)
+    assert set(by_tenth.values()) <= {1, 2, 3, 4}, by_tenth
+    desk.audited.clear()
+    desk.wait(2 * after_s)
+    assert Counter(symbol for symbol, _ in desk.audited) == Counter(dict.fromkeys(desk.kept, 2))
+
+
+def test_intervals_that_change_all_the_time_put_no_audit_off() -> None:
+    desk = Desk(5, interval_s=60.0)
+    for turn in range(120):
+        desk.upkeep.set_interval(30.0 if turn % 2 else 60.0, desk.now_s)
+        desk.wait(1.0)
+    assert set(Counter(symbol for symbol, _ in desk.audited)) == set(desk.kept)
+
+
 def test_only_so_many_audits_are_under_way() -> None:
     desk = Desk(20)
     desk.wait(59.0, answering=False)

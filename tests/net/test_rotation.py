@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from binmon.net.rotation import (
+    CATCH_UP_WITHIN_S,
     DAY_S,
     LIFE_S,
     MARGIN_S,
@@ -235,6 +236,26 @@ def test_other_streams_come_by_a_successor_and_none_end_all() -> None:
     assert {effect.feed for effect in hand.effects()} == {again.feed, old}
     hand.group.on_down(old, hand.now_s)
     assert not hand.group.feeds
+
+
+def test_other_streams_once_more_do_not_take_down_what_only_the_successor_carries() -> None:
+    hand = Hand(("x",))
+    old = hand.live()
+    hand.group.change(("x", "y"), "symbols changed")
+    (new,) = hand.opened()
+    hand.group.on_up(new, hand.now_s)  # from now on y is carried, by this one alone
+    hand.group.change(("x", "y", "z"), "symbols changed")
+    assert hand.effects() == []
+    hand.event(old, "x")
+    hand.event(new, "x", "y")
+    hand.wait(SETTLE_S + OVERLAP_S)
+    hand.wait(CATCH_UP_WITHIN_S)  # the predecessor never comes to y
+    taken, closed = hand.effects()
+    assert isinstance(taken, FeedRotated) and closed == CloseFeed(old, "rotated: symbols changed")
+    hand.group.on_down(old, hand.now_s)
+    hand.wait(0.1)
+    (third,) = hand.effects()
+    assert third.streams == ("x", "y", "z") and hand.group.feeds[new].state is FeedState.LIVE
 
 
 def test_a_stream_the_new_set_does_not_have_is_not_owed() -> None:

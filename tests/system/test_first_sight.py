@@ -57,7 +57,7 @@ def test_the_shipped_configuration(daemon: Callable[..., DaemonProcess]) -> None
     assert json.loads(books(process.directory, "show", "BTCUSDT", "--json"))
     (sandbox,) = process.events("sandbox.started")
     process.process.send_signal(signal.SIGHUP)
-    process.wait_for("config.unused", key="reload")
+    process.wait_for("config.reloaded")
     assert process.stop() == 0 and process.stop_took_s < 5.0
     assert not psutil.pid_exists(sandbox["pid"])
     assert list((process.directory / "data" / "books").rglob("*.parquet"))

@@ -1,0 +1,75 @@
+"""``binmon plan``: what a reload would change, what of it is applied live, and what needs a restart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from binmon.cli.main import Arguments
+    from binmon.config.plan import Change
+
+_DONE = 0
+_HEADINGS = {"live": "applied by a reload", "restart": "needs a restart"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="what a reload would change",
+        description="Compares a configuration with the one that the daemon runs; nothing is changed.",
+    )
+    parser.add_argument("-c", "--config", type=Path, metavar="NEW", help="the new file (default: ./config.yaml)")
+    parser.add_argument(
+        "--against", type=Path, metavar="RUNNING", help="the file that runs (default: what the daemon has noted)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: Arguments) -> int:
+    """Compare and print. Raises ConfigError for a wrong file, and when it is not known what runs."""
+    import os
+
+    from binmon.alerts.targets import check as check_targets  # loads what the URLs need, and nothing without any
+    from binmon.config import load
+    from binmon.config.plan import diff, summary
+    from binmon.config.running import as_noted, last_noted
+
+    new = args.load_full_config()
+    check_targets(new.config.alerts.notify)
+    if args.against is not None:
+        against = load(args.against, os.environ)
+        changes = diff(against.config, new.config)
+        said = {"file": str(against.path), "config_hash": against.config_hash}
+    else:
+        noted = last_noted(Path(new.config.state.path))
+        changes = diff(noted.config, as_noted(new.config))
+        said = {"file": noted.file, "config_hash": noted.config_hash, "noted_at": noted.at}
+    secrets_compared = args.against is not None
+    if args.json:
+        document: dict[str, Any] = {"file": str(new.path), "config_hash": new.config_hash, "against": said}
+        for how in _HEADINGS:
+            document[how] = [_plain(change) for change in changes if change.how == how]
+        print(json.dumps({**document, "secrets_compared": secrets_compared}, ensure_ascii=False))
+        return _DONE
+    noted_at = f", noted at {said['noted_at']}" if "noted_at" in said else ""
+    print(f"# {new.path} against {said['file']} (hash {said['config_hash']}{noted_at})")
+    for how, heading in _HEADINGS.items():
+        lines = summary([change for change in changes if change.how == how])
+        if lines:
+            print(f"{heading}:")
+            print("\n".join(f"  {line}" for line in lines))
+    if not changes:
+        print("nothing changes")
+    if not secrets_compared:
+        print("# secrets were not compared, as the daemon does not note them: --against FILE does")
+    return _DONE
+
+
+def _plain(change: Change) -> dict[str, Any]:
+    plain = asdict(change)
+    del plain["how"]
+    return plain

@@ -1,0 +1,425 @@
+"""Reloading without a daemon: what is asked, refused, applied and told; and that no live key is forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from binmon.alerts.dispatcher import AlertDispatcher
+from binmon.alerts.rules import AlertRules
+from binmon.books.keeper import KeeperSettings
+from binmon.config import LoadedConfig, load
+from binmon.config.running import last_noted
+from binmon.config.watching import FileWatch
+from binmon.core.channel import Channel, Overflow
+from binmon.core.deadline import Deadline
+from binmon.core.supervisor import Supervisor, WorkerState
+from binmon.errors import VenueUnreachable
+from binmon.latency.effects import TrackerSettings
+from binmon.messages import Instrument
+from binmon.state import State, StateFailed
+from binmon.telemetry.logging import set_level
+from binmon.telemetry.metrics import METRICS
+from binmon.wiring import figures
+from binmon.wiring import reload as reloading
+from binmon.wiring.alerts import AlertParts, addressees
+from binmon.wiring.applying import BY_ITSELF, NOTHING_YET, Applier, Prepared, prepare
+from binmon.wiring.books import Origin
+from binmon.wiring.ground import Ground
+from binmon.wiring.reload import Reloader, ReloadHooks
+from tests.config.test_plan import MARKS
+
+
+def loaded(path: Path, text: str) -> LoadedConfig:
+    path.write_text(text)
+    return load(path, {})
+
+
+class Parts:
+    """Stand-ins for the workers that an applier tells."""
+
+    def __init__(self, capacity: int = 10) -> None:
+        def channel(name: str) -> Channel[Any]:
+            return Channel(name, capacity, Overflow.DROP_NEWEST)
+
+        self.inbox, self.selections, self.latency_inbox, self.frames = map(
+            channel, ("keeper", "selections", "latency", "user-stream")
+        )
+        self.told: list[str] = []
+        self.finisher, self.publisher = SimpleNamespace(keep_days=None, keep_gb=None), SimpleNamespace(to_log=True)
+        self.probe, self.gate = SimpleNamespace(settings=None), SimpleNamespace(limits=None)
+        self.alerts: Any = SimpleNamespace(
+            tell=lambda wanted: self.told.append(f"{len(wanted)} targets"),
+            dispatcher=SimpleNamespace(replace_rules=lambda config: self.told.append("rules")),
+        )
+        self.origin = Origin("binance", {}, "start", 0.0)
+        books: Any = SimpleNamespace(
+            inbox=self.inbox, selections=self.selections, finisher=self.finisher, publisher=self.publisher,
+            origin=self.origin,
+        )  # fmt: skip
+        latency: Any = SimpleNamespace(
+            inbox=self.latency_inbox, frames=self.frames, probe=self.probe, gate=self.gate, environment="sandbox"
+        )
+        self.applier = Applier(6000, lambda: 1.5, self.alerts, books, latency)
+        self.without_latency = Applier(6000, lambda: 1.5, self.alerts, books, None)
+
+
+class Hand:
+    """A reloader of a real file, with a venue that answers as told."""
+
+    def __init__(self, directory: Path, text: str = "", capacity: int = 10) -> None:
+        self.path = directory / "config.yaml"
+        self.parts, self.state = Parts(capacity), State(directory / "state.db")
+        self.said: list[str] = []
+        self.venue: Any = SimpleNamespace(name="binance", instruments=self.instruments)
+        self.symbols: Any = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+        self.environment: str | None = "sandbox"
+        self.now_s, self.fault = 0.0, None
+        running = loaded(self.path, text)
+        self.reloader = Reloader(
+            running,
+            self.state,
+            self.prepare,
+            self.parts.applier,
+            ReloadHooks(
+                lambda: self.said.append("began"),
+                lambda: self.said.append("ended"),
+                lambda in_force: self.said.append(in_force.config_hash),
+            ),
+        )
+
+    def prepare(self, running: LoadedConfig) -> Prepared:
+        if self.fault is not None:
+            raise self.fault
+        return prepare(running, {}, self.venue, self.environment, threading.Event())
+
+    def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
+        if isinstance(self.symbols, Exception):
+            raise self.symbols
+        zero = Decimal(0)
+        return {one: Instrument("binance", one, one[:3], one[3:], "TRADING", zero, zero) for one in self.symbols}
+
+    def until_idle(self) -> None:
+        end_s = time.monotonic() + 20
+        done = self.said.count("ended")
+        while self.said.count("ended") == done:
+            assert time.monotonic() < end_s
+            self.now_s += 0.2
+            self.reloader.tick(self.now_s)
+            threading.Event().wait(0.005)
+
+    def reload(self, text: str | None = None) -> list[dict[str, Any]]:
+        if text is not None:
+            self.path.write_text(text)
+        self.reloader.ask()
+        with capture_logs() as logs:
+            self.until_idle()
+        return [line for line in logs if line["event"].startswith("config.")]
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    made = Hand(tmp_path)
+    yield made
+    made.state.close()
+    set_level("info")
+
+
+def test_every_live_key_comes_to_somebody() -> None:
+    live = {key for key, how in MARKS.items() if how == "live"}
+    somebody = [*Parts().applier.keys, *BY_ITSELF, *NOTHING_YET]
+    assert sorted(somebody) == sorted(live), "each of them once"
+
+
+def test_what_changed_is_applied_noted_and_told(hand: Hand) -> None:
+    (line,) = hand.reload(
+        "latency: {threshold_ms: 700, interval_s: 30, symbol: ETHUSDT}\n"
+        "books: {symbols: [BTCUSDT, SOLUSDT], snapshot_every: 7}\n"
+        "execution: {max_order_notional: 50}\nrecorder: {keep_days: 3, keep_gb: 2}\nlogging: {level: debug}\n"
+        "alerts: {notify: ['http://127.0.0.1/t0ken'], rules: [{alert: book.gap, for_count: 2}]}\n"
+        "publish: {sinks: []}\nwatch: {trades: [{symbol: BTCUSDT, above: 1}]}\n"
+    )
+    assert line["log_level"] == "info" and line["restart_needed"] == ["latency.symbol"]
+    assert line["unused"] == ["watch.trades"]
+    assert [one["key"] for one in line["changes"]] == [
+        "books.symbols", "books.snapshot_every", "recorder.keep_days", "recorder.keep_gb", "latency.threshold_ms",
+        "latency.interval_s", "watch.trades", "publish.sinks", "execution.max_order_notional", "alerts.notify",
+        "alerts.rules", "logging.level",
+    ]  # fmt: skip
+    assert "t0ken" not in str(line)
+    parts = hand.parts
+    assert parts.latency_inbox.take(0) == TrackerSettings(700, 30_000)
+    settings = parts.inbox.take(0)
+    assert isinstance(settings, KeeperSettings) and settings.snapshot_every == 7
+    selected = parts.selections.take(0)
+    assert selected.settings.fixed == {"BTCUSDT", "SOLUSDT"} and set(selected.instruments) == set(hand.symbols)
+    assert (parts.finisher.keep_days, parts.finisher.keep_gb) == (3, 2) and parts.publisher.to_log is False
+    assert (parts.probe.settings.symbol, parts.probe.settings.interval_s) == ("BTCUSDT", 30)
+    assert parts.gate.limits.max_order_notional == 50 and parts.told == ["1 targets", "rules"]
+    in_force = hand.reloader.running
+    assert in_force.config.latency.symbol == "BTCUSDT" and in_force.config.latency.threshold_ms == 700
+    assert hand.said == ["began", in_force.config_hash, "ended"]
+    assert line["config_hash"] == parts.origin.facts.config_hash == in_force.config_hash
+    assert last_noted(hand.state.path).config_hash == in_force.config_hash
+    (again,) = hand.reload()
+    assert again["changes"] == [] and again["restart_needed"] == ["latency.symbol"]
+    assert len(parts.inbox) == len(parts.latency_inbox) == 0
+
+
+WRONG = [
+    ("latency: {threshold_ms: 5}\n", "latency.threshold_ms", 1),
+    ("books:\n  symbols: [BTCUSDT, NOSUCH]\n", "books.symbols[1]", 2),
+    ("books:\n  symbols: all:XYZ\n", "books.symbols", 2),
+    ("books:\n  venue: bybit\n", "books.venue", 2),
+    ("\nalerts:\n  notify: ['http://127.0.0.1/a', 'nonsense://t0ken']\n", "alerts.notify[1]", 3),
+    ("nonsense: 1\n", "nonsense", 1),
+    ("a: [", "", 1),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "line"), WRONG)
+def test_a_wrong_file_changes_nothing(hand: Hand, text: str, key: str, line: int) -> None:
+    before, noted = hand.reloader.running, last_noted(hand.state.path)
+    (rejected,) = hand.reload(text + "recorder: {keep_days: 3}\n" if key else text)
+    assert rejected["event"] == "config.rejected" and rejected["log_level"] == "error"
+    assert (rejected["key"], rejected["line"], rejected["file"]) == (key, line, str(hand.path))
+    assert rejected["reason"] and "t0ken" not in str(rejected)
+    parts = hand.parts
+    assert hand.reloader.running is before and last_noted(hand.state.path) == noted
+    assert parts.told == [] and parts.finisher.keep_days is None and parts.origin.facts.config_hash == "start"
+    assert not len(parts.inbox) and not len(parts.selections) and not len(parts.latency_inbox)
+    assert hand.said == ["began", "ended"]
+
+
+def test_a_wrong_file_is_told_once(hand: Hand) -> None:
+    assert len(hand.reload("nonsense: 1\n")) == 1
+    assert hand.reload() == [] and hand.reload("nonsense: 1\n") == [], "the same again"
+    assert len(hand.reload("nonsense: 2\n")) == 1, "another file with the same mistake"
+    assert len(hand.reload("\nnonsense: 1\n")) == 1
+    (line,) = hand.reload("")
+    assert line["event"] == "config.reloaded"
+    assert len(hand.reload("\nnonsense: 1\n")) == 1, "after a right one it is news again"
+    hand.path.unlink()
+    (gone,) = hand.reload()
+    assert "cannot be read" in gone["reason"] and hand.reload() == []
+    assert (hand.reloader.reloaded, hand.reloader.rejected, hand.reloader.last_succeeded) == (1, 8, False)
+
+
+def test_a_venue_that_does_not_answer_keeps_symbols_as_they_are(hand: Hand) -> None:
+    hand.symbols = VenueUnreachable("http://x", "no route")
+    (line,) = hand.reload("books: {symbols: [SOLUSDT]}\nrecorder: {keep_days: 3}\n")
+    assert line["key"] == "books.symbols" and "no route" in line["reason"]
+    assert hand.parts.finisher.keep_days is None
+    hand.symbols = ["SOLUSDT"]
+    (line,) = hand.reload()
+    assert line["event"] == "config.reloaded" and hand.parts.finisher.keep_days == 3
+    hand.symbols = VenueUnreachable("http://x", "no route")
+    (line,) = hand.reload("books: {symbols: [SOLUSDT]}\nrecorder: {keep_days: 4}\n")
+    assert line["event"] == "config.reloaded", "nobody asks it for what it is not needed for"
+
+
+def test_what_is_right_only_together_with_a_restart_waits_for_it(tmp_path: Path) -> None:
+    hand = Hand(tmp_path, "venues: {binance: {environment: testnet}}\n")
+    (line,) = hand.reload("venues: {binance: {environment: sandbox}}\nlatency:\n  interval_s: 1\n")
+    assert (line["event"], line["key"], line["line"]) == ("config.rejected", "latency.interval_s", 3)
+    assert "at least 15" in line["reason"] and "restart" in line["reason"]
+    hand.state.close()
+
+
+def test_orders_elsewhere_are_not_hurried(hand: Hand) -> None:
+    hand.environment = "production"  # by its addresses, whatever the file calls it
+    (line,) = hand.reload("latency: {interval_s: 1}\n")
+    assert line["key"] == "latency.interval_s" and "outside the sandbox" in line["reason"]
+    hand.environment = None  # nobody orders anything
+    (line,) = hand.reload()
+    assert line["event"] == "config.reloaded"
+
+
+def test_a_fault_of_ours_is_told_as_one_and_survived(hand: Hand) -> None:
+    hand.fault = KeyError("hunter2")
+    (line,) = hand.reload()
+    assert line["reason"] == "a fault of binmon: KeyError" and "in prepare" in line["exception"]
+    assert "hunter2" not in str(line), "whatever it was that it could not read"
+    hand.fault = None
+    assert hand.reload()[0]["event"] == "config.reloaded"
+
+
+def test_a_full_channel_is_waited_for_and_nothing_is_dropped(tmp_path: Path) -> None:
+    hand = Hand(tmp_path, capacity=1)
+    hand.parts.inbox.offer("something")
+    hand.path.write_text("books: {snapshot_every: 7}\nlatency: {threshold_ms: 700}\n")
+    hand.reloader.ask()
+    with capture_logs() as logs:
+        end_s = time.monotonic() + 20
+        while hand.reloader.running.config.books.snapshot_every != 7 and time.monotonic() < end_s:
+            hand.reloader.tick(0.0)
+            threading.Event().wait(0.005)
+        for _ in range(5):
+            hand.reloader.tick(0.0)
+        assert logs == [] and "ended" not in hand.said
+        assert hand.parts.inbox.take(0) == "something"
+        hand.reloader.tick(0.0)
+    assert [line["event"] for line in logs] == ["config.reloaded"]
+    assert hand.parts.inbox.take(0).snapshot_every == 7 and hand.parts.inbox.dropped == 0
+    assert hand.parts.latency_inbox.take(0) == TrackerSettings(700, 30_000)
+    hand.state.close()
+
+
+def test_one_at_a_time_and_none_is_lost(hand: Hand) -> None:
+    gate = threading.Event()
+    inner = hand.prepare
+    under_way: list[int] = []
+
+    def slow(running: LoadedConfig) -> Prepared:
+        under_way.append(1)
+        assert gate.wait(20)
+        return inner(running)
+
+    hand.reloader._prepare = slow
+    hand.reloader.ask()
+    hand.reloader.tick(0.0)
+    hand.path.write_text("recorder: {keep_days: 3}\n")
+    hand.reloader.ask()
+    end_s = time.monotonic() + 20
+    while not under_way and time.monotonic() < end_s:
+        threading.Event().wait(0.005)
+    for _ in range(5):
+        hand.reloader.tick(0.0)
+    assert len(under_way) == 1
+    gate.set()
+    hand.until_idle()
+    hand.until_idle()
+    assert len(under_way) == 2 and hand.parts.finisher.keep_days == 3
+
+
+def test_a_saved_file_is_taken_when_it_is_watched(tmp_path: Path) -> None:
+    hand = Hand(tmp_path, "reload: {watch: true}\n")
+    with capture_logs() as logs:
+        hand.until_idle()  # what was saved while the daemon started
+    assert [line for line in logs if line["event"].startswith("config.")] == []
+    with capture_logs() as logs:
+        hand.path.write_text("reload: {watch: true}\nrecorder: {keep_days: 3}\n")
+        hand.until_idle()
+        for _ in range(20):
+            hand.now_s += 1.0
+            hand.reloader.tick(hand.now_s)
+        assert hand.said.count("began") == 2, "once taken it is no news"
+        hand.path.write_text("reload: {watch: 1}\n")
+        hand.until_idle()
+        hand.path.write_text("reload: {watch: false}\n")
+        hand.until_idle()
+        hand.path.write_text("recorder: {keep_days: 4}\n")
+        for _ in range(50):
+            hand.now_s += 1.0
+            hand.reloader.tick(hand.now_s)
+    assert [line["event"] for line in logs] == ["config.reloaded", "config.rejected", "config.reloaded"]
+    assert hand.parts.finisher.keep_days is None and hand.said.count("began") == 4
+    hand.state.close()
+
+
+def test_a_change_during_the_start_is_found_when_the_file_is_watched(tmp_path: Path) -> None:
+    hand = Hand(tmp_path, "reload: {watch: true}\n")
+    hand.path.write_text("reload: {watch: true}\nrecorder: {keep_days: 3}\n")
+    hand.reloader._watch = FileWatch(lambda: None)  # which saw it only afterwards
+    with capture_logs() as logs:
+        hand.until_idle()
+    assert [line["event"] for line in logs] == ["config.reloaded"] and hand.parts.finisher.keep_days == 3
+    hand.state.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [("info", "error"), ("error", "info"), ("error", "critical")])
+def test_the_line_is_there_for_the_old_level_and_for_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    levels: list[str] = []
+    monkeypatch.setattr(reloading, "set_level", levels.append)
+    hand = Hand(tmp_path, f"logging: {{level: {before}}}\n")
+    hand.reload(f"logging: {{level: {after}}}\n")
+    assert levels == [min(before, after, key=["info", "error", "critical"].index), after]
+    hand.state.close()
+
+
+def test_a_disk_that_refuses_the_note_refuses_no_reload(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise StateFailed(hand.state.path, "disk full")
+
+    monkeypatch.setattr(hand.state, "execute", full)
+    lines = hand.reload("recorder: {keep_days: 3}\n")
+    assert [line["event"] for line in lines] == ["config.reloaded", "config.not_noted"]
+    assert hand.parts.finisher.keep_days == 3
+
+
+def test_without_a_probe_its_keys_are_unused() -> None:
+    keys = set(Parts().without_latency.keys)
+    assert "latency.threshold_ms" not in keys and "books.snapshot_every" in keys
+
+
+def test_figures(hand: Hand) -> None:
+    hand.reload("nonsense: 1\n")
+    found = {
+        (one.name, *(value for _, value in one.labels)): one.value for one in figures.reload_figures(hand.reloader)
+    }
+    assert found["binmon_config_last_reload_success",] == 0
+    assert found["binmon_config_reloads_total", "rejected"] == 1
+    hand.reload("recorder: {keep_days: 3}\n")
+    found = {
+        (one.name, *(value for _, value in one.labels)): one.value for one in figures.reload_figures(hand.reloader)
+    }
+    assert found["binmon_config_last_reload_success",] == 1 and found["binmon_config_reloads_total", "reloaded"] == 1
+    assert found["binmon_config_last_reload_timestamp_seconds",] == pytest.approx(time.time(), abs=60)
+    declared = {metric.name for metric in METRICS if metric.name.startswith("binmon_config_")}
+    assert {name for name, *_ in found} == declared
+
+
+# Targets -------------------------------------------------------------------------------------------------------------
+
+
+def test_targets_come_and_go_and_the_others_keep_their_workers(tmp_path: Path) -> None:
+    supervisor, stop = Supervisor(), threading.Event()
+    state = State(tmp_path / "state.db")
+    ground = Ground(loaded(tmp_path / "config.yaml", ""), supervisor, state, stop)
+    dispatcher = AlertDispatcher("alerts", ground.signals, AlertRules(), [])
+    parts = AlertParts(ground, dispatcher)
+    a, b, c = (f"http://127.0.0.1:1/{name}" for name in "abc")
+    parts.tell(addressees([a, b, b]))
+    first = parts.targets
+    assert [worker.name for worker in first] == ["alerts-0", "alerts-1", "alerts-2"]
+    parts.tell(addressees([b, c]))
+    assert parts.targets[0] is first[1] and parts.targets[1].name == "alerts-3"
+    assert [worker.target.describe()[:9] for worker in parts.targets] == ["notify[0]", "notify[1]"]
+    assert [channel.name for channel in ground.channels] == ["alerts-1", "alerts-3"]
+    assert dispatcher._outlets == tuple(worker.queue for worker in parts.targets)
+    end_s = time.monotonic() + 20
+    while len(supervisor.statuses()) > 2 and time.monotonic() < end_s:
+        supervisor.tick(time.monotonic())
+        threading.Event().wait(0.01)
+    assert [(one.name, one.state) for one in supervisor.statuses()] == [
+        ("alerts-1", WorkerState.RUNNING),
+        ("alerts-3", WorkerState.RUNNING),
+    ]
+    parts.tell([])
+    assert parts.targets == () and ground.channels == [] and "127.0.0.1:1/b" not in repr(addressees([b]))
+    assert supervisor.stop(Deadline(10)) == []
+    state.close()
+
+
+def test_what_recordings_say_of_their_origin() -> None:
+    origin, recorder = Origin("binance", {}, "one", 0.0), SimpleNamespace(facts=None)
+    origin.tell(recorder)  # type: ignore[arg-type]
+    zero = Decimal(0)
+    btc, eth = (Instrument("binance", name, name[:3], "USDT", "TRADING", zero, zero) for name in ("BTCUSDT", "ETHUSDT"))
+    origin.listed({"BTCUSDT": btc}, 1.0)
+    origin.configured("two", 2.0)
+    origin.listed({"ETHUSDT": eth}, 3.0)
+    facts: Any = recorder.facts
+    assert (facts.config_hash, facts.clock_offset_ms) == ("two", 3.0) and facts is origin.facts
+    # what is no longer listed has rows in the live segment
+    assert facts.instruments == {("binance", "BTCUSDT"): btc, ("binance", "ETHUSDT"): eth}
