@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from binmon.cli.declaring import add_config, declare
 from binmon.config.places import why_unwritable
 from binmon.errors import ConfigError
 
@@ -21,14 +22,23 @@ _DONE, _FOUND_PROBLEMS = 0, 3
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command and its options."""
-    parser = subparsers.add_parser(
+    parser = declare(
+        subparsers,
         "check",
-        help="validate the configuration and print what is in force",
+        summary="validate the configuration and print what is in force",
         description="Validates the configuration and prints it with defaults filled in and secrets masked.",
+        examples={
+            "binmon check": "is ./config.yaml right, and what does it amount to",
+            "binmon check -c new.yaml --connect": "also: does everything named there answer (status 3 when not)",
+        },
     )
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (default: ./config.yaml)")
-    parser.add_argument("--connect", action="store_true", help="also try endpoints, keys, clock and symbols")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_config(parser)
+    parser.add_argument(
+        "--connect",
+        action="store_true",
+        help="also try endpoints, keys, clock and symbols (default: nothing is connected to)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document (default: YAML)")
 
 
 def run(args: Arguments) -> int:
@@ -45,7 +55,7 @@ def run(args: Arguments) -> int:
     from binmon.wiring.checking import check_key
 
     check_targets(config.alerts.notify)
-    check_key(config)
+    check_key(loaded)
     problems: list[str] = []
     if args.connect:
         from binmon.venues.checking import check_connection  # loads the network only when it is asked for

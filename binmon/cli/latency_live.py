@@ -64,6 +64,7 @@ def run(loaded: LoadedConfig, threshold_ms: int | None, interval_s: float | None
     config = msgspec.structs.replace(
         loaded.config,
         latency=msgspec.structs.replace(latency, enabled=True, threshold_ms=threshold, interval_s=interval),
+        alerts=msgspec.structs.replace(loaded.config.alerts, notify=()),  # a look is no alarm for others
     )
     file = config.logging.file
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:

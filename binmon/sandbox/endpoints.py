@@ -174,6 +174,7 @@ class Routes:
     def average_price(self, parameters: Parameters, micro: bool) -> str:
         """GET avgPrice; a symbol without any trade has none."""
         market = self._named(parameters)
+        market.wake()  # whoever asks what it is worth will trade it; the first order must not pay for making the book
         average = market.average_price(self._clock.now_us())
         price, trade_us = average if average is not None else (0, 0)
         text = market.instrument.price_text(price)

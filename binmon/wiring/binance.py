@@ -10,9 +10,11 @@ from functools import partial
 
 import structlog
 
+from binmon.config.loading import LoadedConfig
 from binmon.config.schema import BinanceConfig
 from binmon.core.clock import ClockReading, VenueClock
 from binmon.core.companion import SandboxProcess, SandboxUrls
+from binmon.errors import ConfigError
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
@@ -105,7 +107,7 @@ def wire_binance(
         BinanceMarket(rest, ledger, urls.stream),
         VenueClock(NAME),
         partial(take_sample, rest),
-        _signer(section, lent),
+        _signer(ground.loaded, section, lent),
     )
     return parts, sandbox
 
@@ -120,11 +122,23 @@ def wire_clock(ground: Ground, parts: BinanceParts) -> None:
     ground.supervisor.add(ClockFollower(f"{NAME}-clock", parts.clock, take, changed), stage=0)
 
 
-def _signer(section: BinanceConfig, lent: SandboxUrls | None) -> Signer | None:
+def _signer(loaded: LoadedConfig, section: BinanceConfig, lent: SandboxUrls | None) -> Signer | None:
     """The key of the configuration, else that of the embedded sandbox. Raises ConfigError for one that cannot sign."""
     if section.api_key or section.api_secret or section.private_key_file:
-        return signer_of(section)
+        return usable_signer(loaded, section)
     return None if lent is None else Signer.hmac(lent.api_key, lent.api_secret)
+
+
+def usable_signer(loaded: LoadedConfig, section: BinanceConfig) -> Signer | None:
+    """The signer that the configuration asks for. Raises ConfigError for a key that cannot sign; half of one that nothing
+    in the file needs is passed over."""
+    try:
+        return signer_of(section)
+    except ConfigError:
+        is_whole = bool(section.private_key_file or (section.api_key and section.api_secret))
+        if is_whole or "latency" in loaded.present_keys:
+            raise
+        return None
 
 
 def _known_symbols(wanted: Sequence[Sequence[str] | str]) -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import websocket
 
+from binmon.config.loading import LoadedConfig
 from binmon.config.schema import Config
 from binmon.core.clock import VenueClock
 from binmon.errors import BinmonError, ConfigError
@@ -24,16 +25,17 @@ from binmon.venues.binance.time import take_sample
 from binmon.venues.binance.trading import BinanceTrading
 from binmon.venues.binance.user_data import BinanceUserStream
 from binmon.venues.trading import Subscribed, SubscriptionRefused
+from binmon.wiring.binance import usable_signer
 
 _CONNECT_S = 10.0
 _FRAMES = 20  # of which one should be the answer
 
 
-def check_key(config: Config) -> None:
-    """Raise ConfigError for a key that cannot sign."""
-    section = config.venues.binance
+def check_key(loaded: LoadedConfig) -> None:
+    """Raise ConfigError for a key that cannot sign, as ``run`` does."""
+    section = loaded.config.venues.binance
     if section.api_key or section.api_secret or section.private_key_file:
-        signer_of(section)
+        usable_signer(loaded, section)
 
 
 def check_latency(config: Config) -> list[str]:
@@ -42,7 +44,7 @@ def check_latency(config: Config) -> list[str]:
     base = URLS.get(section.environment)
     rest_url = section.endpoints.rest or (base.rest if base else None)
     ws_url = section.endpoints.ws_api or (base.ws_api if base else None)
-    has_key = bool(section.api_key or section.api_secret or section.private_key_file)
+    has_key = bool(section.private_key_file or (section.api_key and section.api_secret))
     if not latency.enabled or latency.venue != "binance" or rest_url is None or not has_key:
         return []
     try:

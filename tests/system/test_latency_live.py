@@ -89,15 +89,15 @@ def test_in_a_terminal_it_asks_and_rings(venue: Sandbox, tmp_path: Path) -> None
         terminal.until(lambda text: "expected a number, got 'fifty'" in text)
         terminal.type("50")
         terminal.until(lambda text: "expected a number of at least 100, got 50" in text)
-        terminal.type("200")
+        terminal.type("1000")
         terminal.until(lambda text: "between two orders [0.2]:" in text)
         terminal.type("")
-        terminal.until(lambda text: "rings above 200 ms" in text)
+        terminal.until(lambda text: "rings above 1000 ms" in text)
         shown = terminal.until(lambda text: "in_time" in text and "p50" in text)
         assert "venue's clock" in shown and "class" in shown
         assert max(map(len, shown.splitlines())) <= 80
         assert b"\x07" not in terminal.seen
-        inject(venue, "report_delay", ms=400)
+        inject(venue, "report_delay", ms=1500)
         terminal.until(lambda text: re.search(r"\blate\b", text))
         assert b"\x07" in terminal.seen, "it rings"
         process.send_signal(signal.SIGINT)
@@ -109,6 +109,7 @@ def test_in_a_terminal_it_asks_and_rings(venue: Sandbox, tmp_path: Path) -> None
     finally:
         if process.poll() is None:
             process.kill()
+            process.wait()
         terminal.close()
 
 
