@@ -1,9 +1,9 @@
 """From frame to alert beside many books: ``python benchmarks/latency.py [--books 100] [--orders 500]``.
 
 The daemon keeps N books of the sandbox, each changed ten times a second, and sends an order every 100 ms whose report
-the venue holds back beyond the threshold, so that every order is an alert. Two figures come from its ``/metrics``: from
-the arrival of a report's frame to its verdict in the log, and from there to the alert. The limit is 5 ms for the p99 of
-both together; as histograms tell no exact quantiles, it is met when 99 % of each are within 2.5 ms.
+the venue holds back beyond the threshold, so that every order is an alert. Its ``/metrics`` tell how long it takes from
+the arrival of a report's frame to its verdict in the log, and to its alert. The limit is 5 ms for the p99 of the latter;
+histograms tell the bound that a share does not pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 THRESHOLD_MS, HELD_BACK_MS = 100, 120
-LIMIT_S, HALF_S = 0.005, 0.0025
+LIMIT_S = 0.005
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--interval-s", type=float, default=0.1)
     args = parser.parse_args()
     command = [sys.executable, "-m", "binmon.sandbox", "--until-stdin-closes", "--symbols", "BTCUSDT"]
-    command += ["--generate", str(args.books), "--generated-rate", "12", "--weight-limit", "10000000"]
+    command += ["--generate", str(args.books), "--generated-rate", "40", "--weight-limit", "10000000"]
     venue = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert venue.stdin is not None and venue.stdout is not None
     ready = json.loads(venue.stdout.readline())
@@ -94,17 +94,21 @@ def run(args: argparse.Namespace, ready: dict, directory: Path, venue: psutil.Pr
     print(
         f"{len(symbols)} books, {orders:.0f} orders in {took_s:.0f} s, {last['late'] - first['late']:.0f} of them late"
     )
-    print(f"updates applied: {(last['applied'] - first['applied']) / took_s:.0f} a second; "
+    print(f"reads applied to books: {(last['applied'] - first['applied']) / took_s:.0f} a second; "
           f"cores: daemon {cpu[0] / took_s:.2f}, venue {cpu[1] / took_s:.2f}")  # fmt: skip
-    met = True
-    for name, title in (("overhead", "frame received -> verdict in the log"), ("lag", "signal -> alert in the log")):
+    p99_s = {}
+    for name, title in (("overhead", "frame received -> verdict in the log"), ("reaction", "frame received -> alert")):
         counts = {bound: last[name][bound] - first[name].get(bound, 0.0) for bound in last[name]}
         total = counts[float("inf")]
-        within = {bound: counts[bound] / total for bound in (0.001, HALF_S, LIMIT_S, 0.01)}
-        met &= within[HALF_S] >= 0.99
-        shares = ", ".join(f"{share:.2%} within {bound * 1000:g} ms" for bound, share in within.items())
-        print(f"{title}: {shares} ({total:.0f})")
-    print(f"limit, p99 below {LIMIT_S * 1000:g} ms for both together: {'met' if met else 'NOT MET'}")
+        bounds = {share: next(b for b in sorted(counts) if counts[b] >= share * total) for share in (0.5, 0.9, 0.99)}
+        p99_s[name] = bounds[0.99]
+        print(
+            f"{title}: "
+            + ", ".join(f"p{share * 100:.0f} <= {b * 1000:g} ms" for share, b in bounds.items())
+            + f" ({total:.0f})"
+        )
+    met = p99_s["reaction"] <= LIMIT_S
+    print(f"limit, p99 from frame to alert {LIMIT_S * 1000:g} ms: {'met' if met else 'NOT MET'}")
     return 0 if met else 1
 
 
@@ -135,7 +139,7 @@ def scrape(address: str) -> dict:
         "late": total(r'binmon_latency_orders_total\{[^}]*class="late"[^}]*\}'),
         "applied": total(r"binmon_book_apply_lag_seconds_count\{[^}]*\}"),
         "overhead": buckets("binmon_latency_overhead_seconds"),
-        "lag": buckets("binmon_alerts_lag_seconds"),
+        "reaction": buckets("binmon_alerts_reaction_seconds"),
     }
 
 

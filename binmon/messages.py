@@ -240,6 +240,7 @@ class AlertSignal:
     ``name`` is the condition, dotted as in the log (``latency.delayed``), ``subject`` what it is about (``binance
     BTCUSDT``). ``firing`` says whether it holds now; False: it was looked at and does not hold. ``text`` is one line
     for people, with figures. ``once``: an event that ends by itself (a new listing), with no recovery to tell.
+    ``arrived_mono_ns`` is when the frame was received that it comes from, if it comes from one.
     """
 
     name: str
@@ -249,6 +250,7 @@ class AlertSignal:
     text: str
     at_ns: int
     once: bool = False
+    arrived_mono_ns: int | None = None
 
 
 class OrderSide(enum.StrEnum):

@@ -14,7 +14,7 @@ from binmon.config.schema import AlertsConfig
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.messages import AlertSignal
-from binmon.telemetry.histogram import DelayHistogram
+from binmon.telemetry.histogram import OWN_BOUNDS_S, DelayHistogram
 
 log = structlog.get_logger("binmon.alerts")
 
@@ -46,7 +46,8 @@ class AlertDispatcher(Worker):
         self.firing_count = 0
         self.refused_count = 0
         self.dropped_count = 0
-        self.lag = DelayHistogram()  # from a signal being given to its being dealt with, by the wall clock
+        self.lag = DelayHistogram(OWN_BOUNDS_S)  # from a signal being given to its being dealt with, by the wall clock
+        self.reaction = DelayHistogram(OWN_BOUNDS_S)  # from the frame that a firing signal comes from
         self._signals = signals
         self._rules = rules
         self._outlets = tuple(outlets)
@@ -78,6 +79,8 @@ class AlertDispatcher(Worker):
         self.signals_count += 1
         self._tell(self._rules.on_signal(signal, self._now_s()))
         self.lag.observe_ns(max(0, time.time_ns() - signal.at_ns))
+        if signal.firing and signal.arrived_mono_ns is not None:
+            self.reaction.observe_ns(time.monotonic_ns() - signal.arrived_mono_ns)
         self.progress()
 
     def _tick(self) -> None:

@@ -39,8 +39,9 @@ def announce(measurement: Measurement) -> None:
         )
 
 
-def signals(measurement: Measurement, at_ns: int) -> list[AlertSignal]:
-    """What a settled order says of the two conditions; ``at_ns`` is the wall clock.
+def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = None) -> list[AlertSignal]:
+    """What a settled order says of the two conditions; ``at_ns`` is the wall clock, ``arrived_mono_ns`` when the frame was
+    received that settled it.
 
     A delay ends with the next order in time, a loss with the next whose reports came. A refusal says nothing of either,
     a loss nothing of delays, and what our own end left open says nothing of the venue.
@@ -51,7 +52,9 @@ def signals(measurement: Measurement, at_ns: int) -> list[AlertSignal]:
     found: list[AlertSignal] = []
     if order_class in _MEASURED:
         is_late = order_class is OrderClass.LATE
-        found.append(AlertSignal(DELAYED, subject, is_late, Severity.WARNING, text, at_ns))
+        found.append(
+            AlertSignal(DELAYED, subject, is_late, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns)
+        )
         found.append(AlertSignal(LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
     elif order_class in _FATE_OPEN and not measurement.restored:
         found.append(AlertSignal(LOST, subject, True, Severity.ERROR, text, at_ns))

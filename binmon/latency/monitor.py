@@ -19,6 +19,7 @@ from binmon.latency.ledger import ProbeLedger
 from binmon.latency.measurement import Measurement
 from binmon.latency.probe import OrderPlanned
 from binmon.latency.tracker import LatencyTracker
+from binmon.latency.writing import Note
 from binmon.messages import (
     AlertSignal,
     ExecutionReport,
@@ -31,8 +32,7 @@ from binmon.messages import (
     UserStreamUp,
 )
 from binmon.orders.desk import log_sent
-from binmon.state import StateFailed
-from binmon.telemetry.histogram import DelayHistogram
+from binmon.telemetry.histogram import OWN_BOUNDS_S, DelayHistogram
 from binmon.venues.trading import TradingVenue
 
 log = structlog.get_logger("binmon.latency")
@@ -54,12 +54,13 @@ class AskFailed:
 
 
 class LatencyMonitor(Worker):
-    """Writes to nothing but its own: the tracker, the ledger, and the counters, which any thread may read.
+    """Writes to nothing but its own: the tracker, and the counters, which any thread may read. The disk is somebody
+    else's, so that no alert waits for it.
 
     ``settled`` is called with every measurement, in this worker's thread.
     """
 
-    silence_limit_s = 60.0  # SQLite waits for the disk
+    silence_limit_s = 60.0  # at the start it reads the ledger, and SQLite waits for the disk
 
     def __init__(
         self,
@@ -67,20 +68,21 @@ class LatencyMonitor(Worker):
         tracker: LatencyTracker,
         ledger: ProbeLedger,
         inbox: Channel[Any],
+        notes: Channel[Note],
         questions: Channel[AskOrder],
         alerts: Channel[AlertSignal],
         settled: Callable[[Measurement], None] = lambda measurement: None,
     ) -> None:
         super().__init__(name)
         self.tracker = tracker
-        self._ledger, self._inbox, self._questions, self._alerts = ledger, inbox, questions, alerts
+        self._ledger, self._notes = ledger, notes  # read at the start; what is to be written goes to its writer
+        self._inbox, self._questions, self._alerts = inbox, questions, alerts
         self._settled = settled
         self._restored = False
         self._last_sent = ""
-        self._unwritten: list[Measurement] = []
         self.phases = {phase: DelayHistogram() for phase in PHASES}
-        self.overhead = DelayHistogram()  # from the arrival of a report's frame to its measurement being told
-        self.unwritten = 0  # measurements that the disk has not taken yet
+        # from the arrival of a report's frame to its measurement being told
+        self.overhead = DelayHistogram(OWN_BOUNDS_S)
 
     def run(self, stop: threading.Event) -> None:
         """Pump until ``stop``, then once more for what is still in the inbox."""
@@ -136,31 +138,23 @@ class LatencyMonitor(Worker):
     def _tick(self) -> None:
         self.tracker.tick(time.monotonic_ns())
         self._carry_out(None)
-        while self._unwritten and self._write(self._unwritten[0]):
-            del self._unwritten[0]
-        self.unwritten = len(self._unwritten)
 
     def _carry_out(self, received_mono_ns: int | None) -> None:
-        effects, later = self.tracker.effects, []
-        while effects:
-            effect = effects.popleft()
+        while self.tracker.effects:
+            effect = self.tracker.effects.popleft()
             if isinstance(effect, Settled):
                 self._tell(effect.measurement, received_mono_ns)
             elif isinstance(effect, Overdue):
                 self._alerts.offer(announce_overdue(effect, time.time_ns()))
-            else:
-                later.append(effect)  # people before disks
-        for effect in later:
-            if isinstance(effect, AskOrder):
+            elif isinstance(effect, AskOrder):
                 self._questions.offer(effect)  # one that finds no room is asked again by the tracker
             elif isinstance(effect, Accepted):
-                self._note_accepted(effect)
+                self._notes.offer(effect)
 
     def _tell(self, measurement: Measurement, received_mono_ns: int | None) -> None:
-        """First to people, then to the disk, which may take its time."""
-        announce(measurement)
-        for signal in signals(measurement, time.time_ns()):
+        for signal in signals(measurement, time.time_ns(), received_mono_ns):
             self._alerts.offer(signal)
+        announce(measurement)
         if received_mono_ns is not None:
             self.overhead.observe_ns(time.monotonic_ns() - received_mono_ns)
         for phase, histogram in self.phases.items():
@@ -169,22 +163,7 @@ class LatencyMonitor(Worker):
                 histogram.observe_ns(int(value_ms * 1e6))
         self.progress()
         self._settled(measurement)
-        self._unwritten.append(measurement)
-
-    def _write(self, measurement: Measurement) -> bool:
-        try:
-            self._ledger.settle(measurement)
-        except StateFailed as error:
-            if self.unwritten == 0:
-                log.error("latency.unwritten", reason=str(error))
-            return False
-        return True
-
-    def _note_accepted(self, accepted: Accepted) -> None:
-        try:
-            self._ledger.accepted(accepted.client_order_id, accepted.order_id)
-        except StateFailed as error:
-            log.error("latency.unwritten", reason=str(error))
+        self._notes.offer(measurement)
 
 
 class OrderAsker(Worker):

@@ -12,6 +12,12 @@ BOUNDS_S: tuple[float, ...] = (
     1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
 
+# Where milliseconds count one by one: what binmon itself adds to a delay.
+OWN_BOUNDS_S: tuple[float, ...] = (
+    0.000_1, 0.000_25, 0.000_5, 0.000_75, 0.001, 0.001_25, 0.001_5, 0.001_75, 0.002, 0.002_5, 0.003, 0.003_5, 0.004, 0.005,
+    0.007_5, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramSnapshot:

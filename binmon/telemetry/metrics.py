@@ -119,6 +119,9 @@ METRICS: tuple[Metric, ...] = (
     _metric("binmon_user_stream_breaks_total", "counter", "venue", "How often that was interrupted."),
     _metric("binmon_user_stream_reports_total", "counter", "venue", "Execution reports that it brought."),
     _metric("binmon_alerts_lag_seconds", "histogram", "", "From a signal being given to its line in the log."),
+    _metric(
+        "binmon_alerts_reaction_seconds", "histogram", "", "From the arrival of a late report's frame to its alert."
+    ),
     _metric("binmon_alerts_firing", "gauge", "", "Conditions that hold now and people were told of."),
     _metric("binmon_alerts_told_total", "counter", "kind", "Messages to people: raised, reminder, recovered, expired."),
     _metric("binmon_alerts_dropped_total", "counter", "", "Messages that a full queue of a target lost."),

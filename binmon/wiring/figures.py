@@ -50,6 +50,7 @@ def latency_figures(
 def alert_figures(dispatcher: AlertDispatcher, targets: Sequence[TargetDelivery]) -> Iterator[Figure]:
     """Who was told what."""
     yield DECLARED["binmon_alerts_lag_seconds"].figure(dispatcher.lag.snapshot())
+    yield DECLARED["binmon_alerts_reaction_seconds"].figure(dispatcher.reaction.snapshot())
     yield _figure("binmon_alerts_firing", dispatcher.firing_count)
     for kind, count in dispatcher.told_counts.items():
         yield _figure("binmon_alerts_told_total", count, kind.value)

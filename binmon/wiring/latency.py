@@ -19,6 +19,7 @@ from binmon.latency.measurement import Measurement
 from binmon.latency.monitor import LatencyMonitor, OrderAsker
 from binmon.latency.probe import Inbox, OrderProbe, ProbeSettings
 from binmon.latency.tracker import LatencyTracker
+from binmon.latency.writing import LedgerWriter, Note
 from binmon.messages import AlertSignal, Instrument, Severity
 from binmon.net.dialogue import Dialogue
 from binmon.net.rotation import RotationWindow
@@ -37,7 +38,7 @@ from binmon.wiring.ground import Ground
 log = structlog.get_logger("binmon.daemon")
 
 LEAST_INTERVAL_S = 15.0  # outside the sandbox
-_CHUNKS, _REPORTS, _QUESTIONS = 2_048, 8_192, 1_024
+_CHUNKS, _REPORTS, _QUESTIONS, _NOTES = 2_048, 8_192, 1_024, 16_384
 _DAY_S = 86_400.0
 _SKIPPED, _REFUSED = "latency.skipped", "user_stream.refused"  # alerts
 
@@ -148,7 +149,8 @@ def wire_latency(
     frames: Channel[Any] = Channel("user-stream", _CHUNKS, Overflow.DROP_NEWEST)
     inbox: Channel[Any] = Channel("latency", _REPORTS, Overflow.DROP_NEWEST)
     questions: Channel[AskOrder] = Channel("latency-questions", _QUESTIONS, Overflow.DROP_NEWEST)
-    ground.channels += [frames, inbox, questions]
+    notes: Channel[Note] = Channel("latency-ledger", _NOTES, Overflow.DROP_NEWEST)
+    ground.channels += [frames, inbox, questions, notes]
     ground.rotatable.append(frames)
 
     user_data = BinanceUserStream(
@@ -191,7 +193,7 @@ def wire_latency(
     tracker = LatencyTracker(
         parts.clock, threshold_ms=section.threshold_ms, report_timeout_ms=section.report_timeout_ms
     )
-    monitor = LatencyMonitor("latency", tracker, ledger, inbox, questions, ground.signals, settled)
+    monitor = LatencyMonitor("latency", tracker, ledger, inbox, notes, questions, ground.signals, settled)
     subject = f"{venue.name} {section.symbol}"
 
     def signal(name: str, text: str, is_firing: bool) -> None:
@@ -220,6 +222,7 @@ def wire_latency(
     )
     # Stages: what sends ends before what listens, and that before what keeps.
     add = ground.supervisor.add
+    add(LedgerWriter("latency-ledger", ledger, notes), stage=3)
     add(monitor, stage=2)
     add(OrderAsker("order-asker", rest, questions, inbox), stage=1)
     add(stream, stage=1)

@@ -18,6 +18,7 @@ from binmon.latency.ledger import LedgerReader, ProbeLedger
 from binmon.latency.monitor import AskFailed, LatencyMonitor, OrderAsker
 from binmon.latency.probe import OrderPlanned
 from binmon.latency.tracker import LatencyTracker
+from binmon.latency.writing import LedgerWriter
 from binmon.messages import ExecutionReport, OrderAnswered, OrderRequest, OrderSent, OrderSide, OrderState
 from binmon.state import State, StateFailed
 from tests.orders.venues import ScriptedVenue
@@ -32,14 +33,19 @@ class Hand:
         self.inbox, self.questions, self.alerts = (
             Channel(name, 100, Overflow.DROP_NEWEST) for name in ("inbox", "questions", "alerts")
         )
+        self.notes = Channel("notes", 100, Overflow.DROP_NEWEST)
+        self.writer = LedgerWriter("ledger", self.ledger, self.notes)
         self.clock, now = VenueClock("binance"), time.monotonic_ns()
         self.clock.add([ClockSample(now - 1000, now, time.time_ns(), 1000, time.time_ns() - now)])
         tracker = LatencyTracker(self.clock, threshold_ms=threshold_ms, report_timeout_ms=2000)
         self.told, self.stop = [], threading.Event()
         self.monitor = LatencyMonitor(
-            "latency", tracker, self.ledger, self.inbox, self.questions, self.alerts, self.told.append
+            "latency", tracker, self.ledger, self.inbox, self.notes, self.questions, self.alerts, self.told.append
         )
         self.thread = threading.Thread(target=self.monitor.run, args=(self.stop,))
+        self.written = threading.Event()  # ends the writer, after the monitor
+        self.writing = threading.Thread(target=self.writer.run, args=(self.written,))
+        self.writing.start()
 
     def order(self, late_ms=0, name="mine-1", answered=True):
         request = OrderRequest("binance", "BTCUSDT", OrderSide.BUY, name, Decimal("15.6"), quantity=Decimal("0.00024"))
@@ -71,7 +77,13 @@ class Hand:
         self.stop.set()
         self.thread.join(10)
         assert not self.thread.is_alive()
+        self.end_writer()
         self.state.close()
+
+    def end_writer(self):
+        self.written.set()
+        self.writing.join(10)
+        assert not self.writing.is_alive()
 
 
 @pytest.fixture
@@ -150,10 +162,10 @@ def test_a_disk_that_refuses_keeps_no_alert_back_and_loses_nothing(hand, tmp_pat
     with structlog.testing.capture_logs() as logs:
         hand.order(late_ms=700)
         hand.order(name="mine-2")
-        hand.until(lambda: hand.monitor.unwritten == 2)
+        hand.until(lambda: hand.writer.unwritten >= 1 and len(hand.told) == 2)
     assert [line["event"] for line in logs].count("latency.unwritten") == 1 and len(hand.told) == 2
     monkeypatch.undo()
-    hand.until(lambda: hand.monitor.unwritten == 0)
+    hand.until(lambda: hand.writer.unwritten == 0)
     hand.end()
     assert len(rows(tmp_path / "state.db")[0]) == 2
 
@@ -161,6 +173,7 @@ def test_a_disk_that_refuses_keeps_no_alert_back_and_loses_nothing(hand, tmp_pat
 def test_what_a_crash_left_is_asked_for_and_settled(tmp_path):
     first = Hand(tmp_path / "state.db")
     first.ledger.note(ORDER, time.time_ns() - 60 * 10**9, time.monotonic_ns() - 60 * 10**9)
+    first.end_writer()
     first.state.close()  # as a kill does
     second = Hand(tmp_path / "state.db")
     second.thread.start()
@@ -192,6 +205,7 @@ def test_whatever_is_in_the_inbox_at_a_stop_is_still_taken(tmp_path):
     hand.monitor.run(hand.stop)  # begun, and ended at once
     hand.order()
     hand.monitor.run(hand.stop)
+    hand.end_writer()
     hand.state.close()
     assert [one.order_class.value for one in rows(tmp_path / "state.db")[0]] == ["in_time"]
 

@@ -32,7 +32,7 @@ def made():
     now = time.monotonic_ns()
     clock.add([ClockSample(now - 2_000_000, now, time.time_ns(), 1000, time.time_ns() - now)])
     tracker = LatencyTracker(clock, threshold_ms=500, report_timeout_ms=1000)
-    monitor = LatencyMonitor("latency", tracker, SimpleNamespace(), channel(), channel(), channel())
+    monitor = LatencyMonitor("latency", tracker, SimpleNamespace(), channel(), channel(), channel(), channel())
     gate = OrderGate(OrderLimits(False, Decimal(100), 10), Journal())
     venue = ScriptedVenue()
     probe = OrderProbe(
