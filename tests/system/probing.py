@@ -57,12 +57,12 @@ def settled(process: DaemonProcess) -> dict[str, dict[str, Any]]:
     return {row["client_order_id"]: dict(row) for row in rows}
 
 
-def noted(process: DaemonProcess) -> int:
-    """How many orders stand in the probe ledger."""
+def noted(process: DaemonProcess) -> set[str]:
+    """The client order ids of all orders in the probe ledger, settled or not."""
     path: Path = process.directory / "data" / "state.db"
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return int(connection.execute("SELECT count(*) FROM latency_orders").fetchone()[0])
+        return {str(row[0]) for row in connection.execute("SELECT client_order_id FROM latency_orders")}
     finally:
         connection.close()
 
