@@ -124,6 +124,69 @@ class StatusParts:
     sections: Mapping[str, Callable[[], Section]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerTotal:
+    """What the metrics page says of the workers of one label; ``cpu_s`` is None while none of them has a thread."""
+
+    label: str
+    up: bool
+    beat_age_s: float
+    progress: int
+    cpu_s: float | None
+
+
+class WorkerTotals:
+    """Workers under labels that do not grow in number. Any thread may `take`.
+
+    Sockets are replaced for ever, and each has a name of its own (``binance-market-1.7``): as labels these would be new
+    series for ever. So all sockets of a group share one (``binance-market-1.*``). It is up when all are that have not
+    been told to end; its beat is the oldest of theirs. Counters go on from where those that are gone have left off, for
+    a sum over the present ones alone would fall with each replacement, which a rate takes for a restart.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the two below
+        self._seen: dict[str, tuple[int, float]] = {}  # by worker, what was counted in: progress, processor seconds
+        self._sums: dict[str, tuple[int, float]] = {}  # by label
+
+    def take(self, statuses: Sequence[WorkerStatus]) -> list[WorkerTotal]:
+        """Count in what is new since the last time. To be called about every second, as what a worker does between
+        the last time and its end is not counted."""
+        # while a worker is on its way out, one of the same name may have been started: the later one counts
+        workers = {worker.name: worker for worker in statuses}
+        groups: dict[str, list[WorkerStatus]] = {}
+        for worker in workers.values():
+            groups.setdefault(_label(worker.name), []).append(worker)
+        with self._lock:
+            self._seen = {name: seen for name, seen in self._seen.items() if name in workers}
+            self._sums = {label: sums for label, sums in self._sums.items() if label in groups}
+            return [self._total(label, members) for label, members in groups.items()]
+
+    def _total(self, label: str, members: list[WorkerStatus]) -> WorkerTotal:
+        progress, cpu_s = self._sums.get(label, (0, 0.0))
+        has_thread = False
+        for worker in members:
+            seen, seen_cpu_s = self._seen.get(worker.name, (0, 0.0))
+            now_cpu_s = thread_cpu_s(worker.thread_id)
+            has_thread = has_thread or now_cpu_s is not None
+            now_cpu_s = seen_cpu_s if now_cpu_s is None else now_cpu_s
+            # less than before: another worker, or another thread, has begun at zero
+            progress += worker.progress_count - (seen if worker.progress_count >= seen else 0)
+            cpu_s += now_cpu_s - (seen_cpu_s if now_cpu_s >= seen_cpu_s else 0.0)
+            self._seen[worker.name] = (worker.progress_count, now_cpu_s)
+        self._sums[label] = (progress, cpu_s)
+        present = [worker for worker in members if worker.state is not WorkerState.STOPPED]
+        up = bool(present) and all(worker.state is WorkerState.RUNNING for worker in present)
+        beat_age_s = max(worker.beat_age_s for worker in present or members)
+        return WorkerTotal(label, up, beat_age_s, progress, cpu_s if has_thread else None)
+
+
+def _label(name: str) -> str:
+    """What the metrics page calls the worker of this name."""
+    group, _, number = name.rpartition(".")
+    return f"{group}.*" if group and number.isdigit() else name
+
+
 class Status:
     """Any thread may ask. ``observe`` is to be called every second or so, as it is what knows since when a book is
     not synced; asking for the health observes, too."""
@@ -135,6 +198,7 @@ class Status:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts, self._monotonic = parts, monotonic
+        self._totals = WorkerTotals()
         self._lock = threading.Lock()  # guards the two below
         self._were_synced: set[tuple[str, str]] = set()
         self._unsynced_since: dict[tuple[str, str], float] = {}
@@ -144,7 +208,8 @@ class Status:
         self._parts = replace(self._parts, config_hash=config_hash)
 
     def observe(self) -> None:
-        """Note which books are synced."""
+        """Note which books are synced, and what the workers have counted."""
+        self._totals.take(self._parts.supervisor.statuses())
         now_mono_s = self._monotonic()
         with self._lock:
             there = set()
@@ -170,14 +235,12 @@ class Status:
         """Everything for the metrics page."""
         parts = self._parts
         yield _figure("binmon_build_info", 1, parts.version, parts.config_hash)
-        # while a worker is on its way out, one of the same name may have been started: the later one counts
-        for worker in {worker.name: worker for worker in parts.supervisor.statuses()}.values():
-            yield _figure("binmon_worker_up", worker.state is WorkerState.RUNNING, worker.name)
-            yield _figure("binmon_worker_beat_age_seconds", worker.beat_age_s, worker.name)
-            yield _figure("binmon_worker_progress_total", worker.progress_count, worker.name)
-            cpu_s = thread_cpu_s(worker.thread_id)
-            if cpu_s is not None:
-                yield _figure("binmon_worker_cpu_seconds_total", cpu_s, worker.name)
+        for total in self._totals.take(parts.supervisor.statuses()):
+            yield _figure("binmon_worker_up", total.up, total.label)
+            yield _figure("binmon_worker_beat_age_seconds", total.beat_age_s, total.label)
+            yield _figure("binmon_worker_progress_total", total.progress, total.label)
+            if total.cpu_s is not None:
+                yield _figure("binmon_worker_cpu_seconds_total", total.cpu_s, total.label)
         for channel in tuple(parts.channels):
             yield _figure("binmon_channel_depth", len(channel), channel.name)
             yield _figure("binmon_channel_capacity", channel.capacity, channel.name)

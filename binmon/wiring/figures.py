@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from binmon.alerts.delivery import TargetDelivery
 from binmon.alerts.dispatcher import AlertDispatcher
 from binmon.core.clock import VenueClock
+from binmon.latency.measurement import OrderClass
 from binmon.latency.monitor import LatencyMonitor
 from binmon.latency.probe import OrderProbe
 from binmon.orders.gate import OrderGate
@@ -35,8 +36,8 @@ def latency_figures(
         yield DECLARED["binmon_latency_seconds"].figure(histogram.snapshot(), venue, symbol, phase)
     overhead: HistogramSnapshot = monitor.overhead.snapshot()
     yield DECLARED["binmon_latency_overhead_seconds"].figure(overhead, venue, symbol)
-    for order_class, count in sorted(tracker.classes.items()):
-        yield _figure("binmon_latency_orders_total", count, venue, symbol, order_class.value)
+    for order_class in OrderClass:  # also those that no order has had: a counter that begins at one has no increase
+        yield _figure("binmon_latency_orders_total", tracker.classes[order_class], venue, symbol, order_class.value)
     yield _figure("binmon_latency_open_orders", tracker.open, venue, symbol)
     yield _figure("binmon_latency_skipped_total", probe.skipped, venue, symbol)
     yield _figure("binmon_latency_threshold_seconds", tracker.threshold_ms / 1000, venue, symbol)
