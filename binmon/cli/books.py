@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from binmon.cli.declaring import add_config, declare
 from binmon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,45 +49,98 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command, its actions and their options."""
     common = argparse.ArgumentParser(add_help=False)
     # no default: the action's would hide what stands before it, as in `binmon books -c FILE ls`
-    common.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="configuration (default: ./config.yaml)",
-    )
-    common.add_argument("--json", action="store_true", help="print JSON")
+    add_config(common, default=argparse.SUPPRESS)
+    common.add_argument("--json", action="store_true", help="print JSON (default: a table)")
+    venue_help = "venue, where several have the symbol (default: whichever has it)"
     directory_help = "directory of the recordings (default: recorder.directory of the configuration)"
 
-    parser = subparsers.add_parser(
-        "books", help="look at the recordings", description="Lists, shows, exports and verifies recorded books."
+    parser = declare(
+        subparsers,
+        "books",
+        summary="look at the recordings",
+        description="Lists, shows, exports and verifies recorded books, also while the daemon writes them.",
+        examples={
+            "binmon books ls": "what is recorded",
+            "binmon books show BTCUSDT": "the newest book as a table with depth bars",
+            "binmon books show --help": "what an action takes",
+        },
     )
+    add_config(parser)
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ls|show|export|verify", parser_class=_MixedParser
+        dest="action",
+        required=True,
+        help="what to do; binmon books ACTION --help says more",
+        metavar="ls|show|export|verify",
+        parser_class=_MixedParser,
     )
 
-    ls = actions.add_parser("ls", parents=[common], help="what is recorded, by venue, symbol and day")
+    ls = declare(
+        actions,
+        "ls",
+        summary="what is recorded, by venue, symbol and day",
+        description="Lists rows, times, share of the time covered, epochs, gaps, files and size, by venue, symbol and day.",
+        examples={
+            "binmon books ls": "of the configuration",
+            "binmon books ls --json /srv/data": "of another directory",
+        },
+        parents=[common],
+    )
     ls.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
 
-    show = actions.add_parser("show", parents=[common], help="one book as of a time or update id (default: the newest)")
-    show.add_argument("symbol", metavar="SYMBOL")
+    show = declare(
+        actions,
+        "show",
+        summary="one book as of a time or update id (default: the newest)",
+        description="Shows one recorded book: both sides with the depth added up, and how far each side is known.",
+        examples={
+            "binmon books show BTCUSDT": "the newest",
+            "binmon books show BTCUSDT --at 2026-11-21T10:00:00Z --levels 5": "as of a time",
+        },
+        parents=[common],
+    )
+    show.add_argument("symbol", metavar="SYMBOL", help="symbol as the venue writes it, such as BTCUSDT")
     show.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
-    show.add_argument("--at", metavar="TIME", help="receive time: ISO 8601, UTC unless it says otherwise")
-    show.add_argument("--update-id", type=int, metavar="N")
+    show.add_argument(
+        "--at", metavar="TIME", help="receive time: ISO 8601, UTC unless it says otherwise (default: the newest)"
+    )
+    show.add_argument("--update-id", type=int, metavar="N", help="update id of the venue (default: the newest)")
     show.add_argument("--levels", type=_positive, default=15, metavar="N", help="levels a side (default: 15)")
-    show.add_argument("--venue", metavar="NAME")
+    show.add_argument("--venue", metavar="NAME", help=venue_help)
 
-    export = actions.add_parser("export", parents=[common], help="rows as CSV (one line a level) or JSON lines")
-    export.add_argument("symbol", metavar="SYMBOL")
+    export = declare(
+        actions,
+        "export",
+        summary="rows as CSV (one line a level) or JSON lines",
+        description="Prints recorded books, oldest first: CSV with one line a level, or JSON lines with one line a book.",
+        examples={
+            "binmon books export BTCUSDT --levels 10 > btc.csv": "ten levels a side of everything",
+            "binmon books export BTCUSDT --to jsonl --start 2026-11-21 --end 2026-11-22": "one day",
+        },
+        parents=[common],
+    )
+    export.add_argument("symbol", metavar="SYMBOL", help="symbol as the venue writes it, such as BTCUSDT")
     export.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
-    export.add_argument("--to", choices=("csv", "jsonl"), help="default: jsonl with --json, else csv")
+    export.add_argument(
+        "--to", choices=("csv", "jsonl"), help="form of the output (default: jsonl with --json, else csv)"
+    )
     export.add_argument("--levels", type=_positive, metavar="K", help="levels a side (default: all)")
-    export.add_argument("--start", metavar="TIME", help="first receive time")
-    export.add_argument("--end", metavar="TIME", help="receive time to stop before")
-    export.add_argument("--venue", metavar="NAME")
+    export.add_argument(
+        "--start",
+        metavar="TIME",
+        help="first receive time, ISO 8601, UTC unless it says otherwise (default: the oldest)",
+    )
+    export.add_argument("--end", metavar="TIME", help="receive time to stop before (default: none, up to the newest)")
+    export.add_argument("--venue", metavar="NAME", help=venue_help)
 
-    verify = actions.add_parser("verify", parents=[common], help="check continuity; exit status 3 when broken")
+    verify = declare(
+        actions,
+        "verify",
+        summary="check continuity; exit status 3 when broken",
+        description="Proves that ids ascend, that every jump is explained by an event, and that no book is crossed. Exit status"
+        "\n3 when something is broken.",
+        examples={"binmon books verify": "the whole recording", "binmon books verify --json data": "as JSON"},
+        parents=[common],
+    )
     verify.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from binmon.cli.declaring import add_config, declare
 from binmon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,22 +29,42 @@ _SHOWN_TROUBLES = 20
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command and its options."""
-    parser = subparsers.add_parser(
+    parser = declare(
+        subparsers,
         "latency",
-        help="report on the timed orders",
-        description="Reports on the orders of the probe ledger: classes, percentiles, histogram.",
+        summary="report on the timed orders",
+        description="Reports on the orders of the probe ledger: classes, percentiles, histogram. With --live it sends orders"
+        "\nitself and shows each.",
+        examples={
+            "binmon latency --since 7d --html week.html": "the last week, also as a page",
+            "binmon latency --json | jq .classes": "how many orders of the last day ended how",
+            "binmon latency --live --threshold-ms 500": "an order every 20 s, and a bell when a report takes above 500 ms",
+        },
     )
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (default: ./config.yaml)")
+    add_config(parser)
     parser.add_argument(
-        "--since", default="24h", metavar="TIME", help="90s, 15m, 24h, 7d, or a time such as 2026-01-02T03:04:05Z"
+        "--since",
+        default="24h",
+        metavar="TIME",
+        help="oldest order: 90s, 15m, 24h, 7d, or a time such as 2026-01-02T03:04:05Z, UTC (default: 24h)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the report as one HTML page")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write the report as one HTML page (default: none)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document (default: tables)")
     live = parser.add_argument_group("live", "run the probe here and now, in this terminal")
     live.add_argument("--live", action="store_true", help="send orders and show them; asks for what is not given below")
-    live.add_argument("--threshold-ms", type=int, metavar="X", help="ring when a report is later; at least 100")
     live.add_argument(
-        "--interval-s", type=float, metavar="S", help="between two orders; at least 15, but in the sandbox"
+        "--threshold-ms",
+        type=int,
+        metavar="X",
+        help="ring when a report is later; at least 100 (default: latency.threshold_ms)",
+    )
+    live.add_argument(
+        "--interval-s",
+        type=float,
+        metavar="S",
+        help="seconds between two orders; at least 15, but in the sandbox (default: latency.interval_s)",
     )
 
 

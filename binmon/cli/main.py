@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from binmon import __version__
+from binmon.cli.declaring import EXIT_STATUSES, HelpFormatter, add_config, epilog
 from binmon.errors import BinmonError, ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ COMMANDS: dict[str, str] = {
     "sandbox": "the local exchange",
     "books": "look at the recordings",
     "latency": "report on the timed orders",
+    "completion": "the script that completes command lines in a shell",
+}
+
+
+_EXAMPLES = {
+    "binmon run": "run ./config.yaml; as it is shipped, on the embedded sandbox",
+    "binmon check --connect": "is the configuration right, and does everything named there answer",
+    "binmon latency --live": "just see how late execution reports are",
+    "binmon books show BTCUSDT": "the newest recorded book",
 }
 
 
@@ -99,12 +109,31 @@ def _discard_output() -> None:
         os.close(nowhere)
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with every command in it; loads all of their modules."""
+    parser, subparsers = _top()
+    for name in COMMANDS:
+        _add_command(name, subparsers)
+    return parser
+
+
+def _top() -> tuple[argparse.ArgumentParser, Any]:
     parser = argparse.ArgumentParser(
-        prog="binmon", description="Watches Binance Spot the way a careful operator would."
+        prog="binmon",
+        description="Watches Binance Spot the way a careful operator would: keeps and records order books, times orders.",
+        epilog=epilog(_EXAMPLES, tuple(EXIT_STATUSES)),
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"binmon {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--version", action="version", version=f"binmon {__version__}", help="print the version and end"
+    )
+    return parser, parser.add_subparsers(
+        metavar="COMMAND", required=True, help="what to do; binmon COMMAND --help says more"
+    )
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser, subparsers = _top()
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         if name == wanted:
@@ -120,7 +149,7 @@ def _add_command(name: str, subparsers: Any) -> None:
     command: argparse.ArgumentParser = subparsers.choices[name]
     command.set_defaults(run_command=module.run)
     try:
-        command.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (default: ./config.yaml)")
+        add_config(command)
     except argparse.ArgumentError:
         return  # the command declares it itself; that of the sandbox, for instance, is a file of another kind
 

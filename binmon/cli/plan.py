@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from binmon.cli.declaring import add_config, declare
+
 if TYPE_CHECKING:
     from binmon.cli.main import Arguments
     from binmon.config.plan import Change
@@ -17,16 +19,22 @@ _HEADINGS = {"live": "applied by a reload", "restart": "needs a restart"}
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command and its options."""
-    parser = subparsers.add_parser(
+    parser = declare(
+        subparsers,
         "plan",
-        help="what a reload would change",
-        description="Compares a configuration with the one that the daemon runs; nothing is changed.",
+        summary="what a reload would change",
+        description="Compares a configuration with the one that the daemon runs: what a reload would apply, and what needs"
+        "\na restart. Nothing is changed.",
+        examples={
+            "binmon plan": "./config.yaml against what the daemon has noted that it runs",
+            "binmon plan -c new.yaml --against /etc/binmon/config.yaml": "one file against another, secrets too",
+        },
     )
-    parser.add_argument("-c", "--config", type=Path, metavar="NEW", help="the new file (default: ./config.yaml)")
+    add_config(parser, "NEW", "the new file (default: ./config.yaml, else /etc/binmon/config.yaml)")
     parser.add_argument(
         "--against", type=Path, metavar="RUNNING", help="the file that runs (default: what the daemon has noted)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document (default: lines to read)")
 
 
 def run(args: Arguments) -> int:

@@ -8,17 +8,28 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from binmon.cli.declaring import add_config, declare
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "run", help="run the daemon in the foreground", description="Run the daemon until Ctrl-C or SIGTERM."
+    parser = declare(
+        subparsers,
+        "run",
+        summary="run the daemon in the foreground",
+        description="Runs the daemon until Ctrl-C or SIGTERM. Its log is its output. SIGHUP applies a changed file, SIGUSR1"
+        "\nreplaces every socket.",
+        examples={
+            "binmon run": "run ./config.yaml; as it is shipped: the embedded sandbox, no key, no network",
+            "binmon run -c my.yaml | tee -a log.jsonl": "another file; JSON lines, as the output is no terminal",
+        },
     )
+    add_config(parser)
     parser.add_argument(
         "--log-format",
         choices=("json", "console"),
         default=None,
-        help="default: console on a terminal, else JSON lines",
+        help="form of the log (default: console on a terminal, else json, one object a line)",
     )
     return parser
 

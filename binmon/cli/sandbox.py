@@ -5,12 +5,25 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from binmon.cli.declaring import declare
 from binmon.sandbox import app
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command and its options, which are those of the sandbox."""
-    app.add_arguments(subparsers.add_parser("sandbox", help="the local exchange", description="A local exchange over loopback."))  # fmt: skip
+    parser = declare(
+        subparsers,
+        "sandbox",
+        summary="the local exchange",
+        description="Runs a local exchange over loopback that speaks the protocol of Binance Spot. When it is ready it prints"
+        "\none JSON line with its URLs and keys; a POST to /sandbox/faults of its REST port injects faults.",
+        examples={
+            "binmon sandbox --rest-port 7001 --stream-port 7002 --ws-api-port 7003": "at ports that are known before",
+            "binmon sandbox --symbols BTCUSDT,ETHUSDT --seed 7": "the same market every time",
+            "binmon sandbox --replay frames.tsv.gz --speed 10": "recorded frames, ten times as fast",
+        },
+    )
+    app.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

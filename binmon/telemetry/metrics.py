@@ -74,7 +74,12 @@ METRICS: tuple[Metric, ...] = (
         "binmon_config_last_reload_timestamp_seconds", "gauge", "", "When the one in force came into force, since 1970."
     ),
     _metric("binmon_config_reloads_total", "counter", "result", "Reloads: reloaded or rejected."),
-    _metric("binmon_worker_up", "gauge", "worker", "1 while the worker's thread runs; the sockets of a group are one worker, such as binance-market-1.*."),
+    _metric(
+        "binmon_worker_up",
+        "gauge",
+        "worker",
+        "1 while the worker's thread runs; the sockets of a group are one worker, such as binance-market-1.*.",
+    ),
     _metric("binmon_worker_cpu_seconds_total", "counter", "worker", "Processor time of the worker's threads."),
     _metric("binmon_worker_beat_age_seconds", "gauge", "worker", "Since the worker's loop has last turned."),
     _metric("binmon_worker_progress_total", "counter", "worker", "How often the worker did what it exists for."),

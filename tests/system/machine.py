@@ -123,7 +123,7 @@ def machine(scratch: Path) -> Iterator[Machine]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    root = _root_directory()
+    root = root_directory()
     package = _wheel(scratch)
     # what cannot even run a command cannot boot
     start = ["systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit", "--resolv-conf=off"]
@@ -182,7 +182,7 @@ def _booted(process: subprocess.Popen[bytes], log: Path) -> Machine:
 # What is kept ---------------------------------------------------------------------------------------------------------
 
 
-def _root_directory() -> Path:
+def root_directory() -> Path:
     """The root directory of the container, made when there is none for these dependencies."""
     requirements = _requirements()
     made_of = json.dumps([SUITE, PACKAGES, requirements])
@@ -202,7 +202,7 @@ def _root_directory() -> Path:
             _bring_network(half)
             _made(["chroot", str(half), "python3", "-m", "venv", "/opt/binmon"], log)
             pip = ["/opt/binmon/bin/pip", "install", "-q", "--no-cache-dir", "--disable-pip-version-check"]
-            _made(["chroot", str(half), *pip, *requirements], log, _pip_variables())
+            _made(["chroot", str(half), *pip, *requirements], log, pip_variables())
         half.rename(root)
     return root
 
@@ -231,7 +231,7 @@ def _bring_network(root: Path) -> None:
         shutil.copy("/etc/pip.conf", root / "etc/pip.conf")
 
 
-def _pip_variables() -> dict[str, str]:
+def pip_variables() -> dict[str, str]:
     wanted = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     return {name: os.environ[name] for name in wanted if name in os.environ} | {"PIP_CERT": f"/{_CERTIFICATES}"}
 
