@@ -96,7 +96,7 @@ def test_in_a_terminal_it_asks_and_rings(venue: Sandbox, tmp_path: Path) -> None
         shown = terminal.until(lambda text: "in_time" in text and "p50" in text)
         assert "venue's clock" in shown and "class" in shown
         # below the heading: above it, what was typed may be echoed anywhere
-        assert max(map(len, shown[shown.index("Ctrl-C ends.") :].splitlines())) <= 80
+        assert max(map(len, shown[shown.index("rings above") :].splitlines())) <= 80
         assert b"\x07" not in terminal.seen
         inject(venue, "report_delay", ms=1500)
         terminal.until(lambda text: re.search(r"\blate\b", text))
