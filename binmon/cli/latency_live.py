@@ -182,7 +182,9 @@ class Screen:
             style = _STYLES.get(one.order_class.value, "")
             cells = [_figure(getattr(one, attribute)) for _, attribute in _COLUMNS]
             table.add_row(_time(one), one.side.value, Text(one.order_class.value, style), *cells)
-        return Group(Text(self._heading(), "bold"), Text(f"{self._state()}; Ctrl-C ends"), table, Text(_summary(measurements)))
+        return Group(
+            Text(self._heading(), "bold"), Text(f"{self._state()}; Ctrl-C ends"), table, Text(_summary(measurements))
+        )
 
     def _heading(self) -> str:
         latency = self.config.latency
