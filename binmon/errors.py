@@ -6,6 +6,7 @@
     ├── ConfigError            the configuration or command line is wrong: say so and exit with status 2
     ├── RetryError             the same may work later: wait, then try again
     │   ├── VenueUnreachable   no connection, time-out, reset
+    │   │   └── NotSent        nothing of the request has left: certainly not executed
     │   ├── VenueFailed        5xx, truncated or unreadable answer
     │   ├── RateLimited        429, or our own ledger says wait (retry_after_s, scope)
     │   ├── Banned             418 (retry_after_s): send nothing at all until then
@@ -52,6 +53,10 @@ class VenueUnreachable(RetryError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
+
+
+class NotSent(VenueUnreachable):
+    """Nothing of the request has left: certainly not executed. Any other failure may hide a success."""
 
 
 class VenueFailed(RetryError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from binmon.config.checks import SHORTEST_PROBE_INTERVAL_S
 from binmon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _SHOWN = 15
 _KEPT = 10_000  # of which the percentiles are
 _LEAST_THRESHOLD_MS = 100
-_LEAST_INTERVAL_S = 15.0
 _RINGS = ("late", "lost", "unknown", "reset")
 _STYLES = {"in_time": "green", "late": "bold red", "lost": "bold red", "rejected": "yellow"}
 _COLUMNS = (
@@ -121,9 +121,9 @@ def _wrong_threshold(value: int) -> str | None:
 def _wrong_interval(value: float, is_sandbox: bool) -> str | None:
     if is_sandbox:
         return None if value > 0 else f"expected a number above 0, got {value:g}"
-    if value >= _LEAST_INTERVAL_S:
+    if value >= SHORTEST_PROBE_INTERVAL_S:
         return None
-    return f"expected a number of at least {_LEAST_INTERVAL_S:g} outside the sandbox, got {value:g}"
+    return f"expected a number of at least {SHORTEST_PROBE_INTERVAL_S} outside the sandbox, got {value:g}"
 
 
 @dataclass

@@ -15,7 +15,7 @@ _SYMBOL = re.compile(r"[\w.\-]{1,50}")
 _ALL = re.compile(r"all(:[^\s:a-z]+)?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
 _SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S.*", re.DOTALL)
-_SHORTEST_PROBE_INTERVAL_S = 15
+SHORTEST_PROBE_INTERVAL_S = 15  # outside the sandbox
 
 Problem = tuple[str, str]
 """A dotted key and what is wrong with it."""
@@ -117,8 +117,8 @@ def _latency(config: Config) -> Iterator[Problem]:
     latency = config.latency
     yield from _symbol("latency.symbol", latency.symbol)
     venue = config.venues.binance if latency.venue == "binance" else config.venues.bybit
-    if venue.environment != "sandbox" and latency.interval_s < _SHORTEST_PROBE_INTERVAL_S:
-        least = f"a number of at least {_SHORTEST_PROBE_INTERVAL_S} outside the sandbox"
+    if venue.environment != "sandbox" and latency.interval_s < SHORTEST_PROBE_INTERVAL_S:
+        least = f"a number of at least {SHORTEST_PROBE_INTERVAL_S} outside the sandbox"
         yield "latency.interval_s", f"expected {least}, got {latency.interval_s:g}"
 
 

@@ -132,6 +132,16 @@ class BinanceConfig(Section, frozen=True, kw_only=True):
         bool, key("Log connections of the WebSocket API on, instead of signing the subscription; Ed25519 keys only")
     ] = False
 
+    @property
+    def has_key(self) -> bool:
+        """Whether any part of a key is here, usable or not."""
+        return bool(self.api_key or self.api_secret or self.private_key_file)
+
+    @property
+    def has_whole_key(self) -> bool:
+        """Whether all parts of a key are here."""
+        return bool(self.private_key_file or (self.api_key and self.api_secret))
+
 
 class BybitConfig(Section, frozen=True, kw_only=True):
     """Bybit v5 Spot."""

@@ -21,7 +21,7 @@ from binmon.latency.sizing import CannotProbe
 from binmon.latency.standing import Standing
 from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide
 from binmon.orders.desk import OrderDesk
-from binmon.venues.clock import TakeSample, tell_steps
+from binmon.venues.clock import TakeSample, measure
 from binmon.venues.trading import TradingVenue
 
 log = structlog.get_logger("binmon.latency")
@@ -148,7 +148,7 @@ class OrderProbe(Worker):
         try:
             size = self._standing.next_order(settings.symbol, settings.notional, self._last_side, stop)
             # The last thing before the order, on the same connection: it must not be timed while it is set up.
-            tell_steps(self._clock, self._clock.add([self._take_sample(stop)]))
+            measure(self._clock, self._take_sample, stop)
         except (CannotProbe, BinmonError) as error:
             self._skip(error, stop)
             return

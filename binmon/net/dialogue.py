@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from binmon.errors import VenueUnreachable
+from binmon.errors import NotSent, VenueUnreachable
 from binmon.net.posts import Post
-from binmon.net.rest import NotSent
 
 _LOOK_S = 0.2  # a stop is noticed within this
 

@@ -16,7 +16,7 @@ import msgspec
 import requests
 import urllib3
 
-from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
+from binmon.errors import Banned, NotSent, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
 from binmon.net.ledger import DEFAULT_BANNED_S, DEFAULT_LIMITED_S, ORDERS, REQUEST_WEIGHT, RateLedger
 from binmon.net.patience import Departure, Patience, PatientAdapter
@@ -33,10 +33,6 @@ _JSON_BEGINS = frozenset(b'{["-0123456789tfn')
 _UNTOUCHED = re.compile(r"(?:[A-Za-z0-9\-._~!$'()*+,;:@/?&=]|%[0-9A-F]{2})*")
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
 _IN_BODY = frozenset(["POST", "PUT"])
-
-
-class NotSent(VenueUnreachable):
-    """Nothing of the request has left: certainly not executed. Any other failure may hide a success."""
 
 
 @dataclass(frozen=True, slots=True)

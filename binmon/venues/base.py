@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,16 +112,6 @@ class Venue(ABC):
     @abstractmethod
     def snapshot_weight(self, limit: int) -> int:
         """Request weight of one ``depth`` with this limit."""
-
-    @abstractmethod
-    def server_time_ms(self, stop: threading.Event) -> int:
-        """The venue's clock, UTC."""
-
-    def clock_offset_ms(self, stop: threading.Event) -> float:
-        """The venue's clock minus ours, from one request: right to half its round trip."""
-        before_ns = time.time_ns()
-        server_ms = self.server_time_ms(stop)
-        return server_ms - (before_ns + time.time_ns()) / 2e6
 
     @abstractmethod
     def depth_stream(self, symbol: str) -> str:

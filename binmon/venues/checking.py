@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import websocket
 
 from binmon.config.schema import Config
+from binmon.core.clock import VenueClock
 from binmon.errors import BinmonError, ConfigError
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.venues.binance.endpoints import URLS
 from binmon.venues.binance.market import BinanceMarket
+from binmon.venues.binance.time import take_sample
+from binmon.venues.clock import measure
 from binmon.venues.symbols import resolve
 
 _CONNECT_S = 10.0
@@ -29,10 +33,13 @@ def check_connection(config: Config) -> list[str]:
     problems: list[str] = []
     stop = threading.Event()
     ledger = RateLedger("binance")
-    venue = BinanceMarket(RestSession("binance", rest_url, ledger), ledger, stream_url)
+    rest, clock = RestSession("binance", rest_url, ledger), VenueClock("binance")
+    venue = BinanceMarket(rest, ledger, stream_url)
     rest_key = "venues.binance.endpoints.rest" if section.endpoints.rest else "venues.binance.environment"
     try:
-        offset_ms = venue.clock_offset_ms(stop)
+        measure(clock, partial(take_sample, rest), stop)
+        reading = clock.reading()
+        offset_ms = 0.0 if reading is None else reading.venue_minus_wall_ns / 1e6
         if abs(offset_ms) > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {rest_url}, expected less than 1000 ms")
         instruments = venue.instruments(stop)

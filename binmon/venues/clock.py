@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from binmon.core.clock import ClockReading, ClockSample, ClockStep, VenueClock
+from binmon.core.clock import ClockReading, ClockSample, VenueClock
 from binmon.core.worker import Worker
 from binmon.errors import BinmonError
 
@@ -51,7 +51,7 @@ class ClockFollower(Worker):
     def ask(self, stop: threading.Event) -> None:
         """One question."""
         try:
-            sample = self._take(stop)
+            measure(self._clock, self._take, stop)
         except BinmonError as error:
             self._failures += 1
             if self._failures == _LOST_AFTER and not stop.is_set():
@@ -60,16 +60,15 @@ class ClockFollower(Worker):
         if self._failures >= _LOST_AFTER:
             log.info("clock.known", venue=self._clock.venue, failures=self._failures)
         self._failures = 0
-        tell_steps(self._clock, self._clock.add([sample]))
         self.progress()
         reading = self._clock.reading()
         if reading is not None:
             self._changed(reading)
 
 
-def tell_steps(clock: VenueClock, steps: list[ClockStep]) -> None:
-    """A line for each clock that was set."""
-    for step in steps:
+def measure(clock: VenueClock, take: TakeSample, stop: threading.Event) -> None:
+    """One sample into ``clock``, and a line for each clock that it shows to have been set. Raises what ``take`` raises."""
+    for step in clock.add([take(stop)]):
         log.warning(
             "clock.stepped",
             venue=clock.venue,

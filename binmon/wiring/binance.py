@@ -23,7 +23,7 @@ from binmon.venues.binance.market import BinanceMarket
 from binmon.venues.binance.signing import Signer, signer_of
 from binmon.venues.binance.time import take_sample
 from binmon.venues.binance.trading import BinanceTrading
-from binmon.venues.clock import ClockFollower, TakeSample, tell_steps
+from binmon.venues.clock import ClockFollower, TakeSample, measure
 from binmon.wiring.ground import Ground
 
 log = structlog.get_logger("binmon.daemon")
@@ -68,7 +68,7 @@ class BinanceParts:
 
     def resynchronise(self) -> None:
         """Measure the clock anew, now."""
-        tell_steps(self.clock, self.clock.add([self.take_sample(threading.Event())]))
+        measure(self.clock, self.take_sample, threading.Event())
 
 
 def wire_binance(
@@ -124,7 +124,7 @@ def wire_clock(ground: Ground, parts: BinanceParts) -> None:
 
 def _signer(loaded: LoadedConfig, section: BinanceConfig, lent: SandboxUrls | None) -> Signer | None:
     """The key of the configuration, else that of the embedded sandbox. Raises ConfigError for one that cannot sign."""
-    if section.api_key or section.api_secret or section.private_key_file:
+    if section.has_key:
         return usable_signer(loaded, section)
     return None if lent is None else Signer.hmac(lent.api_key, lent.api_secret)
 
@@ -135,8 +135,7 @@ def usable_signer(loaded: LoadedConfig, section: BinanceConfig) -> Signer | None
     try:
         return signer_of(section)
     except ConfigError:
-        is_whole = bool(section.private_key_file or (section.api_key and section.api_secret))
-        if is_whole or "latency" in loaded.present_keys:
+        if section.has_whole_key or "latency" in loaded.present_keys:
             raise
         return None
 

@@ -24,6 +24,7 @@ from binmon.venues.binance.signing import Signer, signer_of
 from binmon.venues.binance.time import take_sample
 from binmon.venues.binance.trading import BinanceTrading
 from binmon.venues.binance.user_data import BinanceUserStream
+from binmon.venues.clock import measure
 from binmon.venues.trading import Subscribed, SubscriptionRefused
 from binmon.wiring.binance import usable_signer
 
@@ -34,7 +35,7 @@ _FRAMES = 20  # of which one should be the answer
 def check_key(loaded: LoadedConfig) -> None:
     """Raise ConfigError for a key that cannot sign, as ``run`` does."""
     section = loaded.config.venues.binance
-    if section.api_key or section.api_secret or section.private_key_file:
+    if section.has_key:
         usable_signer(loaded, section)
 
 
@@ -44,8 +45,7 @@ def check_latency(config: Config) -> list[str]:
     base = URLS.get(section.environment)
     rest_url = section.endpoints.rest or (base.rest if base else None)
     ws_url = section.endpoints.ws_api or (base.ws_api if base else None)
-    has_key = bool(section.private_key_file or (section.api_key and section.api_secret))
-    if not latency.enabled or latency.venue != "binance" or rest_url is None or not has_key:
+    if not latency.enabled or latency.venue != "binance" or rest_url is None or not section.has_whole_key:
         return []
     try:
         signer = signer_of(section)
@@ -61,12 +61,10 @@ def check_latency(config: Config) -> list[str]:
         )
     stop, ledger, clock = threading.Event(), RateLedger("binance"), VenueClock("binance")
     rest = RestSession("binance", rest_url, ledger)
-    take = partial(take_sample, rest, stop)
-    trading = BinanceTrading(
-        rest, ledger, signer, venue_ms=clock.venue_ms, resynchronise=lambda: clock.add([take()]), other_urls=[]
-    )
+    resynchronise = partial(measure, clock, partial(take_sample, rest), stop)
+    trading = BinanceTrading(rest, ledger, signer, venue_ms=clock.venue_ms, resynchronise=resynchronise)
     try:
-        clock.add([take()])
+        resynchronise()
         problems += _account(config, trading, stop)
     except BinmonError as error:
         problems.append(f"venues.binance.endpoints.rest: {error}: expected a REST API that answers")

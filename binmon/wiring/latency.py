@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from binmon.config.checks import SHORTEST_PROBE_INTERVAL_S
 from binmon.config.schema import Config, ExecutionConfig, LatencyConfig
 from binmon.core.channel import Channel, Overflow
 from binmon.errors import BinmonError, ConfigError
@@ -37,7 +38,6 @@ from binmon.wiring.ground import Ground
 
 log = structlog.get_logger("binmon.daemon")
 
-LEAST_INTERVAL_S = 15.0  # outside the sandbox
 _CHUNKS, _REPORTS, _QUESTIONS, _NOTES = 2_048, 8_192, 1_024, 16_384
 _DAY_S = 86_400.0
 _SKIPPED, _REFUSED = "latency.skipped", "user_stream.refused"  # alerts
@@ -68,10 +68,10 @@ def probe_settings_of(section: LatencyConfig) -> ProbeSettings:
 
 def too_often(section: LatencyConfig, environment: str | None) -> ConfigError | None:
     """What is wrong with the interval at these addresses, if anything."""
-    if environment == "sandbox" or section.interval_s >= LEAST_INTERVAL_S:
+    if environment == "sandbox" or section.interval_s >= SHORTEST_PROBE_INTERVAL_S:
         return None
     return ConfigError(
-        f"expected a number of at least {LEAST_INTERVAL_S:g} outside the sandbox, got {section.interval_s:g}",
+        f"expected a number of at least {SHORTEST_PROBE_INTERVAL_S} outside the sandbox, got {section.interval_s:g}",
         key="latency.interval_s",
     )
 
@@ -120,9 +120,7 @@ def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -
     problem = why_not(ground, parts, trading.environment if trading is not None else None)
     if problem is None:
         return trading
-    section = ground.config.venues.binance
-    has_key = bool(section.api_key or section.api_secret or section.private_key_file)
-    present = ground.loaded.present_keys
+    has_key, present = ground.config.venues.binance.has_key, ground.loaded.present_keys
     # The section stands in the shipped file: without any key it is no wish, unless it says enabled.
     if wanted or "latency.enabled" in present or (has_key and "latency" in present):
         raise problem

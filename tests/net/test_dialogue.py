@@ -6,9 +6,8 @@ import threading
 
 import pytest
 
-from binmon.errors import VenueUnreachable
+from binmon.errors import NotSent, VenueUnreachable
 from binmon.net.dialogue import Dialogue
-from binmon.net.rest import NotSent
 
 
 class Connection:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import responses
 
-from binmon.errors import Banned, BinmonError, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
+from binmon.errors import Banned, BinmonError, NotSent, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
-from binmon.net.rest import NotSent, RestSession
+from binmon.net.rest import RestSession
 
 MID = 1_800_000_030.0
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"

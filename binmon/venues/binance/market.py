@@ -1,4 +1,4 @@
-"""The public side of Binance Spot: time, instruments, depth and the plan of market streams."""
+"""The public side of Binance Spot: instruments, depth and the plan of market streams."""
 
 from __future__ import annotations
 
@@ -44,10 +44,6 @@ class _ExchangeInfo(msgspec.Struct):
     rate_limits: list[RateLimit] = msgspec.field(name="rateLimits", default_factory=list)
 
 
-class _Time(msgspec.Struct):
-    server_time_ms: int = msgspec.field(name="serverTime")
-
-
 def depth_weight(limit: int) -> int:
     """Request weight of ``GET /api/v3/depth`` with this limit."""
     return next(weight for highest, weight in _DEPTH_WEIGHTS if limit <= highest)
@@ -63,16 +59,10 @@ class BinanceMarket(Venue):
         self._rest, self._ledger = rest, ledger
         self._stream_url = stream_url.rstrip("/")
         self._info_decoder = msgspec.json.Decoder(_ExchangeInfo)
-        self._time_decoder = msgspec.json.Decoder(_Time)
 
     @property
     def weight_per_minute(self) -> int:
         return self._ledger.limit
-
-    def server_time_ms(self, stop: threading.Event) -> int:
-        return self._rest.get_json(
-            "/api/v3/time", {}, 1, Priority.RESYNC, stop, self._time_decoder.decode
-        ).server_time_ms
 
     def instruments(self, stop: threading.Event, priority: Priority = Priority.INITIAL_SYNC) -> dict[str, Instrument]:
         # permission sets make up most of the answer and nobody here reads them

@@ -10,6 +10,7 @@ import msgspec
 
 from binmon.messages import OrderAnswered, OrderRequest, OrderState
 from binmon.venues.base import MalformedFrame
+from binmon.venues.binance.time import in_microseconds
 from binmon.venues.trading import Execution
 
 VENUE = "binance"
@@ -18,7 +19,6 @@ NO_SUCH_ORDER = -2013
 # reference 4.3 and 10: what the venue cannot say of itself, whatever the HTTP status
 UNCERTAIN_CODES = frozenset([-1000, -1001, -1006, -1007])
 _TIMEOUT_STATUS = 408  # says no more than that somebody on the way gave up
-_MICROSECONDS_FROM = 10**14  # in milliseconds that is the year 5138, in microseconds 1973
 _CLIENT_ORDER_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}")  # reference 3.6
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ _TRADES = msgspec.json.Decoder(list[_Trade])
 
 def microseconds(time: int) -> int:
     """A time of the venue, which is in milliseconds or microseconds as the connection asked for, in microseconds."""
-    return time if time >= _MICROSECONDS_FROM else time * 1000
+    return in_microseconds(time)[0]
 
 
 def plain(number: Decimal) -> str:

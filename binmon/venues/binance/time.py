@@ -15,7 +15,7 @@ from binmon.net.rest import RestSession
 
 PATH = "/api/v3/time"
 _WEIGHT = 1
-_MICROSECONDS_FROM = 10**14  # what is larger is no time in milliseconds: it would be of the year 5138
+_MICROSECONDS_FROM = 10**14  # in milliseconds that is the year 5138, in microseconds 1973
 _HEADERS = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from binmon.errors import (
     BinmonError,
+    NotSent,
     RateLimited,
     RequestRefused,
     RetryError,
@@ -26,7 +27,7 @@ from binmon.errors import (
 )
 from binmon.messages import Balance, OrderAnswered, OrderRequest, OrderState, Priority, TradingRules
 from binmon.net.ledger import ORDERS, RateLedger
-from binmon.net.rest import NotSent, RestSession
+from binmon.net.rest import RestSession
 from binmon.venues.base import MalformedFrame
 from binmon.venues.binance import orders, remedies
 from binmon.venues.binance.endpoints import environment_of_all

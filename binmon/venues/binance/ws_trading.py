@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 
-from binmon.errors import RateLimited, RequestRefused, RetryError, StatusUnknown, VenueUnreachable
+from binmon.errors import NotSent, RateLimited, RequestRefused, RetryError, StatusUnknown, VenueUnreachable
 from binmon.messages import OrderAnswered, OrderRequest, OrderState, Priority, TradingRules
 from binmon.net.dialogue import Dialogue
 from binmon.net.ledger import ORDERS, RateLedger
-from binmon.net.rest import NotSent
 from binmon.venues.base import MalformedFrame
 from binmon.venues.binance import orders, ws_api
 from binmon.venues.binance.signing import Signer

@@ -15,10 +15,19 @@ import pytest
 import requests
 import responses
 
-from binmon.errors import Banned, BinmonError, RateLimited, RequestRefused, StatusUnknown, VenueFailed, VenueUnreachable
+from binmon.errors import (
+    Banned,
+    BinmonError,
+    NotSent,
+    RateLimited,
+    RequestRefused,
+    StatusUnknown,
+    VenueFailed,
+    VenueUnreachable,
+)
 from binmon.messages import Balance, OrderAnswered, OrderRequest, OrderSide, OrderState, TradingRules
 from binmon.net.ledger import RateLedger, Usage
-from binmon.net.rest import NotSent, RestSession
+from binmon.net.rest import RestSession
 from binmon.venues.binance.orders import order_parameters, plain
 from binmon.venues.binance.signing import Signer
 from binmon.venues.binance.trading import BinanceTrading

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 
 import pytest
 import websocket
 
 from binmon.config.schema import BinanceConfig
+from binmon.core.clock import VenueClock
 from binmon.errors import RateLimited, RequestRefused, StatusUnknown
 from binmon.messages import BalancesChanged, ExecutionReport, OrderRequest, OrderSide, Priority
 from binmon.net.ledger import RateLedger
@@ -22,8 +24,10 @@ from binmon.sandbox.server import Sandbox
 from binmon.venues.binance import ws_api
 from binmon.venues.binance.market import BinanceMarket
 from binmon.venues.binance.signing import Signer, signer_of
+from binmon.venues.binance.time import take_sample
 from binmon.venues.binance.trading import BinanceTrading
 from binmon.venues.binance.user_data import BinanceUserStream
+from binmon.venues.clock import measure
 from binmon.venues.trading import Permit, StreamReply, Subscribed, SubscriptionEnded
 
 STOP = threading.Event()
@@ -44,7 +48,7 @@ class Client:
         self.signer = signer
         self.ledger = RateLedger("binance")
         rest = RestSession("binance", sandbox.rest_url, self.ledger, **options)
-        self.market = BinanceMarket(rest, self.ledger, sandbox.stream_url)
+        self.rest, self.market = rest, BinanceMarket(rest, self.ledger, sandbox.stream_url)
         self.offset_ms = 0.0
         self.synchronise()
         self.venue = BinanceTrading(
@@ -62,7 +66,9 @@ class Client:
         return int(time.time() * 1000 + self.offset_ms)
 
     def synchronise(self) -> None:
-        self.offset_ms = self.market.clock_offset_ms(STOP)
+        clock = VenueClock("binance")
+        measure(clock, partial(take_sample, self.rest), STOP)
+        self.offset_ms = clock.reading().venue_minus_wall_ns / 1e6
 
     def place(self, order: OrderRequest):
         return self.venue.place(Permit(order), lambda *when: self.departures.append(when), STOP)
