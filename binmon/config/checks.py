@@ -9,12 +9,19 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from binmon.config.schema import CandleWatch, Config, TradeWatch, without_credentials
-from binmon.telemetry.events import VOCABULARY
+from binmon.telemetry.events import LOGGERS, VOCABULARY
 
 _SYMBOL = re.compile(r"[\w.\-]{1,50}")
+# how each venue writes them, and an example; where the venue is not named it is as Binance does
+_SYMBOLS = {
+    "kraken": (re.compile(r"[\w.]{1,25}/[\w.]{1,25}"), "BTC/USD"),
+    "okx": (re.compile(r"[\w.]{1,25}(-[\w.]{1,25})+"), "BTC-USDT"),
+}
+_ORDERS = ("binance", "bybit")  # the venues of which there is more than market data
 _ALL = re.compile(r"all(:[^\s:a-z]+)?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
 _SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S.*", re.DOTALL)
+_LOGGER = re.compile(r"[\w.\-]{1,100}")
 SHORTEST_PROBE_INTERVAL_S = 15  # outside the sandbox
 
 Problem = tuple[str, str]
@@ -29,6 +36,7 @@ def problems(config: Config, present: Collection[str] = ()) -> Iterator[Problem]
     yield from _watch(config)
     yield from _alerts(config)
     yield from _addresses(config)
+    yield from _logging(config)
 
 
 def _venues(config: Config) -> Iterator[Problem]:
@@ -41,6 +49,13 @@ def _venues(config: Config) -> Iterator[Problem]:
     yield from _endpoint(f"{where}.rest", bybit.endpoints.rest, "http")
     yield from _endpoint(f"{where}.public_stream", bybit.endpoints.public_stream, "ws")
     yield from _endpoint(f"{where}.private_stream", bybit.endpoints.private_stream, "ws")
+    for name, public in (("kraken", config.venues.kraken), ("okx", config.venues.okx)):
+        where, named = f"venues.{name}.endpoints", public.endpoints
+        yield from _endpoint(f"{where}.rest", named.rest, "http")
+        yield from _endpoint(f"{where}.stream", named.stream, "ws")
+        if public.environment == "sandbox" and not (named.rest and named.stream):
+            missing = "rest" if not named.rest else "stream"
+            yield f"{where}.{missing}", "expected an address: there is no embedded sandbox of this venue"
     if binance.api_secret and binance.private_key_file:
         yield "venues.binance.private_key_file", "expected either this or api_secret, got both"
 
@@ -74,7 +89,7 @@ def is_loopback(host: str) -> bool:
 def _books(config: Config, present: Collection[str]) -> Iterator[Problem]:
     books = config.books
     if isinstance(books.venue, str):
-        yield from _selection("books.symbols", books.symbols)
+        yield from _selection("books.symbols", books.symbols, books.venue)
     else:
         if not books.venue:
             yield "books.venue", "expected at least one venue, got an empty list"
@@ -85,13 +100,13 @@ def _books(config: Config, present: Collection[str]) -> Iterator[Problem]:
             if selection.venue in seen:
                 yield f"books.venue[{index}].venue", f"{selection.venue} is listed twice, expected each venue once"
             seen.add(selection.venue)
-            yield from _selection(f"books.venue[{index}].symbols", selection.symbols)
+            yield from _selection(f"books.venue[{index}].symbols", selection.symbols, selection.venue)
     start, _, end = books.rotate_window.partition("-")
     if not _WINDOW.fullmatch(books.rotate_window) or start == end:
         yield "books.rotate_window", f'expected two times such as "03:00-05:00", got {books.rotate_window!r}'
 
 
-def _selection(key: str, symbols: tuple[str, ...] | str) -> Iterator[Problem]:
+def _selection(key: str, symbols: tuple[str, ...] | str, venue: str) -> Iterator[Problem]:
     if isinstance(symbols, str):
         if not _ALL.fullmatch(symbols):
             yield key, f'expected a list of symbols, "all" or "all:QUOTE" such as "all:USDT", got {symbols!r}'
@@ -100,26 +115,37 @@ def _selection(key: str, symbols: tuple[str, ...] | str) -> Iterator[Problem]:
         yield key, "expected at least one symbol, got an empty list"
     first: dict[str, int] = {}
     for index, symbol in enumerate(symbols):
-        yield from _symbol(f"{key}[{index}]", symbol)
+        yield from _symbol(f"{key}[{index}]", symbol, venue)
         if symbol in first:
             yield f"{key}[{index}]", f"{symbol} is listed twice, the first time as {key}[{first[symbol]}]"
         first.setdefault(symbol, index)
 
 
-def _symbol(key: str, symbol: str) -> Iterator[Problem]:
-    if symbol != symbol.upper():
+def _symbol(key: str, symbol: str, venue: str) -> Iterator[Problem]:
+    form, example = _SYMBOLS.get(venue, (_SYMBOL, "BTCUSDT"))
+    # Kraken has stocks such as AAPLx/USD: there, only what has no capital is a slip
+    if symbol == symbol.lower() != symbol.upper() or (venue != "kraken" and symbol != symbol.upper()):
         yield key, f"symbols are written in upper case: {symbol.upper()}, got {symbol!r}"
-    elif not _SYMBOL.fullmatch(symbol):
-        yield key, f"expected a symbol such as BTCUSDT, got {symbol!r}"
+    elif not form.fullmatch(symbol):
+        yield key, f"expected a symbol such as {example}, got {symbol!r}"
+
+
+def _more_than_market_data(key: str, venue: str, what: str) -> Iterator[Problem]:
+    if venue not in _ORDERS:
+        yield key, f"expected a venue with {what}: {' or '.join(_ORDERS)}, got {venue} (order books only)"
 
 
 def _latency(config: Config) -> Iterator[Problem]:
     latency = config.latency
-    yield from _symbol("latency.symbol", latency.symbol)
+    yield from _more_than_market_data("latency.venue", latency.venue, "orders")
+    yield from _symbol("latency.symbol", latency.symbol, latency.venue)
     venue = config.venues.binance if latency.venue == "binance" else config.venues.bybit
     if venue.environment != "sandbox" and latency.interval_s < SHORTEST_PROBE_INTERVAL_S:
         least = f"a number of at least {SHORTEST_PROBE_INTERVAL_S} outside the sandbox"
         yield "latency.interval_s", f"expected {least}, got {latency.interval_s:g}"
+    if latency.venue != "binance" and latency.transport != "rest":
+        only = f"rest, the only way of orders to {latency.venue}"
+        yield "latency.transport", f"expected {only}, got {latency.transport}"
 
 
 def _watch(config: Config) -> Iterator[Problem]:
@@ -128,9 +154,12 @@ def _watch(config: Config) -> Iterator[Problem]:
     for kind, entries in watches.items():
         for index, watch in enumerate(entries):
             key = f"watch.{kind}[{index}]"
-            yield from _symbol(f"{key}.symbol", watch.symbol)
+            yield from _more_than_market_data(f"{key}.venue", watch.venue, kind)
+            yield from _symbol(f"{key}.symbol", watch.symbol, watch.venue)
             if watch.above is None and watch.below is None:
                 yield key, "expected above, below or both, got neither"
+    for index, venue in enumerate(config.watch.listings.venues):
+        yield from _more_than_market_data(f"watch.listings.venues[{index}]", venue, "listings")
 
 
 def _alerts(config: Config) -> Iterator[Problem]:
@@ -148,6 +177,22 @@ def _alerts(config: Config) -> Iterator[Problem]:
         if rule.alert in first:
             yield key, f"{rule.alert} is listed twice, the first time as alerts.rules[{first[rule.alert]}]"
         first.setdefault(rule.alert, index)
+
+
+def _logging(config: Config) -> Iterator[Problem]:
+    ours = ["binmon", *LOGGERS]
+    for name, level in config.logging.levels.items():
+        key = f"logging.levels.{name}"
+        if name.partition(".")[0] != "binmon":
+            if not _LOGGER.fullmatch(name):
+                yield key, f"expected the name of a logger such as binmon.books, got {name!r}"
+            elif level in ("debug", "info"):
+                # what other packages say there may hold addresses with signatures in them
+                yield key, f"expected one of warning, error, critical for what is not binmon's own, got {level}"
+        elif name not in ours:
+            near = difflib.get_close_matches(name, ours, n=1)
+            expected = f"did you mean {near[0]}" if near else f"expected one of {', '.join(ours)}"
+            yield key, f"unknown logger, {expected}"
 
 
 def _addresses(config: Config) -> Iterator[Problem]:

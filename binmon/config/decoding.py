@@ -83,6 +83,9 @@ class Decoder:
                     return self._sequence(node, choice, path, secret=secret)
             self._fail(f"expected {describe(expected)}, got a list", path, node)
         assert isinstance(node, yaml.MappingNode)
+        for choice in choices:
+            if isinstance(choice, inspection.DictType):
+                return self._mapping(node, choice, path)
         sections = [choice for choice in choices if isinstance(choice, inspection.StructType)]
         if not sections:
             self._fail(f"expected {describe(expected)}, got keys and values", path, node)
@@ -93,6 +96,12 @@ class Decoder:
             self._fail(f"expected {describe(expected)}, got an empty list", path, node)
         items = enumerate(node.value)
         return tuple(self._value(item, expected.item_type, f"{path}[{i}]", secret=secret) for i, item in items)
+
+    def _mapping(self, node: yaml.MappingNode, expected: inspection.DictType, path: str) -> dict[str, Any]:
+        """Names of the user's own choice with a value each."""
+        self._refuse_duplicates(node, path)
+        items = ((_name(key), value) for key, value in node.value)
+        return {name: self._value(value, expected.value_type, f"{path}.{name}", secret=False) for name, value in items}
 
     def _section(self, node: yaml.MappingNode, sections: list[inspection.StructType], path: str) -> Any:
         self._refuse_duplicates(node, path)
@@ -166,6 +175,8 @@ class Decoder:
         for choice in choices:
             if isinstance(choice, inspection.NoneType) and empty:
                 return None
+            if isinstance(choice, inspection.DictType) and scalar.kind == "null":
+                return {}
             if isinstance(choice, inspection.StructType) and scalar.kind == "null" and len(choices) == 1:
                 return self._section(yaml.MappingNode("", [], node.start_mark, node.end_mark), [choice], path)
         if expanded and (split := _split(text, choices)) is not None:
@@ -262,6 +273,8 @@ def describe(expected: inspection.Type) -> str:
         item = _choices(expected.item_type)
         of = "texts" if isinstance(item[0], inspection.StrType) else describe(expected.item_type)
         return f"a list of {of}"
+    if isinstance(expected, inspection.DictType):
+        return f"names, each with {describe(expected.value_type)}"
     return "keys and values"
 
 

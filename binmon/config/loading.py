@@ -147,6 +147,8 @@ def _fill(config: Config, lines: Mapping[str, int], variables: Mapping[str, str]
         venue = getattr(config.venues, name)
         changes: dict[str, str] = {}
         for key in _CREDENTIAL_KEYS:
+            if not hasattr(venue, key):
+                continue  # market data only: no keys
             if getattr(venue, key) or (key == "api_secret" and getattr(venue, "private_key_file", None)):
                 continue
             value = _credential(directory, f"{name}_{key}")

@@ -86,7 +86,8 @@ def _row(field: inspection.Field) -> str:
 
 
 def _default(field: inspection.Field) -> str:
-    return json.dumps(_plain(field.default), ensure_ascii=False)
+    made = field.default_factory is not msgspec.NODEFAULT
+    return json.dumps(_plain(field.default_factory() if made else field.default), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -16,11 +16,12 @@ MASK = "***"
 
 Reload = Literal["live", "restart"]
 Secret = Literal["whole", "credentials"]
-VenueName = Literal["binance", "bybit"]
+VenueName = Literal["binance", "bybit", "kraken", "okx"]
 Environment = Literal["sandbox", "testnet", "demo", "production"]
 Interval = Literal[
     "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"
 ]  # fmt: skip
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -152,11 +153,43 @@ class BybitConfig(Section, frozen=True, kw_only=True):
     api_secret: Annotated[str, key("Secret of the key", secret="whole", variable="BYBIT_API_SECRET")] = ""
 
 
+class PublicEndpoints(Section, frozen=True, kw_only=True):
+    """URLs that replace those of the environment. ``http://`` and ``ws://`` are for loopback only."""
+
+    rest: Annotated[str | None, key("Base URL of the REST API; empty: that of the environment")] = None
+    stream: Annotated[str | None, key("Complete URL of the public stream; empty: that of the environment")] = None
+
+
+class PublicVenueConfig(Section, frozen=True, kw_only=True):
+    """A venue without keys: market data only. It is contacted only when something names it."""
+
+    environment: Annotated[
+        Literal["production", "sandbox"],
+        key("`production`: the venue itself; `sandbox`: what `endpoints` names, there is no embedded one"),
+    ] = "production"
+    endpoints: PublicEndpoints = msgspec.field(default_factory=PublicEndpoints)
+
+
+class KrakenConfig(PublicVenueConfig, frozen=True, kw_only=True):
+    """Kraken v2 spot, market data only. Symbols are written `BTC/USD`. Contacted only when something names it."""
+
+
+class OkxConfig(PublicVenueConfig, frozen=True, kw_only=True):
+    """OKX v5 spot, market data only. Symbols are written `BTC-USDT`. Contacted only when something names it."""
+
+
 class VenuesConfig(Section, frozen=True, kw_only=True):
     """The exchanges and the keys to them."""
 
     binance: BinanceConfig = msgspec.field(default_factory=BinanceConfig)
     bybit: BybitConfig = msgspec.field(default_factory=BybitConfig)
+    kraken: KrakenConfig = msgspec.field(default_factory=KrakenConfig)
+    okx: OkxConfig = msgspec.field(default_factory=OkxConfig)
+
+    def environment(self, venue: VenueName) -> Environment:
+        """Which environment of a venue is in use."""
+        environment: Environment = getattr(self, venue).environment
+        return environment
 
 
 class BookSelection(Section, frozen=True, kw_only=True):
@@ -219,6 +252,28 @@ class RecorderConfig(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class IncidentsConfig(Section, frozen=True, kw_only=True):
+    """The flight recorder: raw market frames of the last seconds, written when something goes wrong (docs/incidents.md)."""
+
+    enabled: Annotated[bool, key("Whether frames are kept and incidents written")] = True
+    directory: Annotated[Text | None, key("Directory of the files; null: `incidents` in `recorder.directory`")] = None
+    keep_s: Annotated[
+        float, key("So much before an incident can be replayed, as far as the memory reaches", ge=1, le=600, unit="s")
+    ] = 30.0
+    keep_memory_mb: Annotated[
+        float, key("Memory for that, for each venue", ge=1, le=16384, unit="MB of 10⁶ bytes")
+    ] = 64.0  # fmt: skip
+    after_s: Annotated[float, key("So much of what follows is written, too", ge=0, le=60, unit="s")] = 2.0
+    repeat_after_s: Annotated[
+        float, key("Least time between two files of the same reason and symbol", ge=0, le=86400, unit="s")
+    ] = 60.0
+    most_per_hour: Annotated[int, key("Most files in an hour; others are held back and counted", ge=1, le=3600)] = 30
+    keep_files: Annotated[int, key("The newest so many files are kept", ge=1, le=100000, unit="files")] = 50
+    keep_mb: Annotated[
+        float, key("Above this size the oldest files are deleted, never the newest", gt=0, unit="MB of 10⁶ bytes")
+    ] = 500.0
+
+
 class LatencyConfig(Section, frozen=True, kw_only=True):
     """Small orders of our own, timed up to their execution report."""
 
@@ -252,6 +307,23 @@ class CandleWatch(Section, frozen=True, kw_only=True):
     ] = "close"
     above: Annotated[Positive | None, key("Alert when the price is above this", reload="live", unit="price")] = None
     below: Annotated[Positive | None, key("Alert when the price is below this", reload="live", unit="price")] = None
+    hysteresis_bps: Annotated[
+        float,
+        key(
+            "How far back a price must come until it is over, in hundredths of a percent of the limit",
+            ge=0,
+            lt=10000,
+            reload="live",
+            unit="0.01 %",
+        ),
+    ] = 5.0
+    hysteresis_price: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)] | None,
+        key("The same as a difference of prices, instead of `hysteresis_bps`", reload="live", unit="price"),
+    ] = None
+    closed_only: Annotated[
+        bool, key("Whether only candles that are over are compared, each once; else the open one, too", reload="live")
+    ] = False
 
 
 class TradeWatch(Section, frozen=True, kw_only=True):
@@ -261,6 +333,20 @@ class TradeWatch(Section, frozen=True, kw_only=True):
     symbol: Annotated[str, key("Which symbol", min_length=1, reload="live")]
     above: Annotated[Positive | None, key("Alert when the price is above this", reload="live", unit="price")] = None
     below: Annotated[Positive | None, key("Alert when the price is below this", reload="live", unit="price")] = None
+    hysteresis_bps: Annotated[
+        float,
+        key(
+            "How far back a price must come until it is over, in hundredths of a percent of the limit",
+            ge=0,
+            lt=10000,
+            reload="live",
+            unit="0.01 %",
+        ),
+    ] = 5.0
+    hysteresis_price: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)] | None,
+        key("The same as a difference of prices, instead of `hysteresis_bps`", reload="live", unit="price"),
+    ] = None
 
 
 class ListingsConfig(Section, frozen=True, kw_only=True):
@@ -269,6 +355,7 @@ class ListingsConfig(Section, frozen=True, kw_only=True):
     enabled: Annotated[bool, key("Whether to look", reload="live")] = True
     venues: Annotated[tuple[VenueName, ...], key("Where to look", reload="live")] = ("binance",)
     interval_s: Annotated[float, key("Time between two looks", ge=1, le=31536000, reload="live", unit="s")] = 60.0
+    record: Annotated[bool, key("Whether the book of a new symbol is kept and recorded at once")] = False
 
 
 class WatchConfig(Section, frozen=True, kw_only=True):
@@ -398,15 +485,38 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, key("Whether to serve them")] = True
     listen: Annotated[str, key("Address, `host:port`; port 0: any free one")] = "127.0.0.1:9787"
+    per_symbol: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=100_000)] | tuple[Text, ...],
+        key("How many symbols of a venue get series of their own, or a list of those that do", reload="live"),
+    ] = 100
 
 
 class LoggingConfig(Section, frozen=True, kw_only=True):
-    """The daemon's log, which always goes to standard output."""
+    """The daemon's log, which always goes to standard output (docs/logs.md)."""
 
-    level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"], key("Least level that is written", reload="live")
-    ] = "info"
+    level: Annotated[LogLevel, key("Least level that is written", reload="live")] = "info"
+    levels: Annotated[
+        dict[str, LogLevel],
+        key("Other levels for some loggers and those below them: `{binmon.books: debug}`", reload="live"),
+    ] = msgspec.field(default_factory=dict)
     file: Annotated[Text | None, key("A file that gets the same lines as JSON; null: none")] = None
+    rotate_mb: Annotated[
+        Annotated[float, msgspec.Meta(ge=0.01, le=1_000_000)] | None,
+        key("The file is rotated before it is larger; null: never", reload="live", unit="MB of 10⁶ bytes"),
+    ] = 100.0
+    keep_files: Annotated[int, key("How many rotated files are kept", ge=1, le=1000, reload="live", unit="files")] = 5
+    repeat_limit: Annotated[
+        int,
+        key(
+            "Of lines that repeat each other so many are written in `repeat_window_s`; 0: all",
+            ge=0,
+            reload="live",
+            unit="lines",
+        ),
+    ] = 60
+    repeat_window_s: Annotated[
+        float, key("The time for which `repeat_limit` stands", ge=0.1, le=86400, reload="live", unit="s")
+    ] = 60.0
 
 
 class StateConfig(Section, frozen=True, kw_only=True):
@@ -427,6 +537,7 @@ class Config(Section, frozen=True, kw_only=True):
     venues: VenuesConfig = msgspec.field(default_factory=VenuesConfig)
     books: BooksConfig = msgspec.field(default_factory=BooksConfig)
     recorder: RecorderConfig = msgspec.field(default_factory=RecorderConfig)
+    incidents: IncidentsConfig = msgspec.field(default_factory=IncidentsConfig)
     latency: LatencyConfig = msgspec.field(default_factory=LatencyConfig)
     watch: WatchConfig = msgspec.field(default_factory=WatchConfig)
     publish: PublishConfig = msgspec.field(default_factory=PublishConfig)

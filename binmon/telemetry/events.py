@@ -1,34 +1,101 @@
-"""The vocabulary of the log as data. ``python -m binmon.telemetry.events > docs/logs.md`` writes the reference."""
+"""The vocabulary of the log as data. ``python -m binmon.telemetry.events > docs/logs.md`` writes the reference.
+
+A new event is one entry of `EVENTS`. Its fields are names of `binmon.telemetry.fields.FIELDS`; ``name?`` may be null or left
+out, and ``name:type`` is of another type than elsewhere (``symbols:integer``, ``symbols:integer?``).
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from binmon.telemetry.fields import FIELDS, FieldType
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One name of the log: the levels it comes at, its own fields, and what it says."""
+    """One name of the log: the levels it comes at, its own fields, and what it says.
+
+    ``optional`` are the fields that may be null or left out; ``types`` has those whose type is known. Of a ``limited`` event
+    repetitions may be held back (`binmon.telemetry.repeats`); of all others every line is written.
+    """
 
     name: str
     levels: tuple[str, ...]
     fields: tuple[str, ...]
     meaning: str
+    optional: frozenset[str]
+    types: Mapping[str, FieldType]
+    limited: bool
+
+
+LIMITED = frozenset(
+    {
+        "worker.failed",
+        "stream.disconnected",
+        "stream.overflow",
+        "stream.malformed",
+        "stream.refused",
+        "stream.close_unsent",
+        "snapshot.failed",
+        "listings.failed",
+        "candles.failed",
+        "symbols.unwritten",
+        "venue.unreachable",
+        "book.audits_stretched",
+        "book.upkeep_failed",
+        "user_stream.down",
+        "user_stream.refused",
+        "user_stream.malformed",
+        "user_stream.dropped",
+        "clock.stepped",
+        "clock.unknown",
+        "latency.skipped",
+        "latency.dropped",
+        "latency.unwritten",
+        "recorder.failed",
+        "recorder.not_compacted",
+        "recorder.evidence_dropped",
+        "service.untold",
+        "metrics.failed",
+        "metrics.request_failed",
+        "alert.dropped",
+    }
+)
+"""Events that a lasting trouble may repeat without end. Never among them: what is data, what says that a trouble is over,
+and what the contract lets people count, but for the two that a flapping connection or a failing thread repeats."""
 
 
 def _event(name: str, levels: str, fields: str, meaning: str) -> LogEvent:
-    return LogEvent(name, tuple(levels.split()), tuple(fields.split()), meaning)
+    names: list[str] = []
+    optional: set[str] = set()
+    types: dict[str, FieldType] = {}
+    for word in fields.split():
+        field, _, type_name = word.rstrip("?").partition(":")
+        names.append(field)
+        if word.endswith("?"):
+            optional.add(field)
+        if type_name:
+            types[field] = FieldType(type_name)
+        elif field in FIELDS:  # a test finds those that are not
+            types[field] = FIELDS[field].type
+    return LogEvent(name, tuple(levels.split()), tuple(names), meaning, frozenset(optional), types, name in LIMITED)
 
 
 _PROBE = (
-    "venue symbol client_order_id class sent_to_report_ms sent_to_event_ms event_to_receive_ms uncertainty_ms"
-    " clock_offset_ms threshold_ms sent_to_answer_ms transaction_to_event_ms order_status"
+    "venue symbol client_order_id class sent_to_report_ms sent_to_event_ms? event_to_receive_ms? uncertainty_ms?"
+    " clock_offset_ms? threshold_ms sent_to_answer_ms? transaction_to_event_ms? order_status?"
 )
 _ALERT = "alert subject severity text count returns duration_s"
-_ORDER = "venue symbol client_order_id side quantity"
+_ORDER = "venue symbol client_order_id side quantity?"
+_SUBJECTS = " ".join(f"{field.name}?" for field in FIELDS.values() if field.names_subject)
 
 EVENTS: tuple[LogEvent, ...] = (
-    _event("daemon.started", "info", "version config_hash", "The configuration is read; the venue is asked next."),
+    _event("daemon.started", "info", "version config_hash pid", "The configuration is read; the venue is asked next."),
     _event(
         "daemon.ready",
         "info warning",
@@ -37,9 +104,9 @@ EVENTS: tuple[LogEvent, ...] = (
     ),
     _event("daemon.stopping", "info", "reason", "A signal or a fatal error ends the daemon; it closes what is open."),
     _event("daemon.stopped", "info", "", "Everything is closed and flushed; the last line."),
-    _event("worker.started", "info", "worker", "A thread runs."),
-    _event("worker.failed", "warning error", "worker attempt delay_s error", "A thread ended by an error."),
-    _event("worker.restarted", "info warning", "worker attempt delay_s", "A failed thread runs again."),
+    _event("worker.started", "info", "worker attempt", "A thread runs."),
+    _event("worker.failed", "warning error", "worker attempt delay_s? error", "A thread ended by an error."),
+    _event("worker.restarted", "info warning", "worker attempt delay_s?", "A failed thread runs again."),
     _event("worker.fatal", "critical", "worker attempt error", "A thread failed too often; it is given up."),
     _event(
         "worker.stalled",
@@ -53,54 +120,68 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "stream.rotated",
         "info",
-        "venue connection predecessor streams reason overlap_ms",
+        "venue connection predecessor? streams reason overlap_ms",
         "A successor took over from a connection; for so long both delivered.",
     ),
     _event(
         "stream.compared",
         "info",
-        "venue connection streams first second median_behind_ms worst_behind_ms",
+        "venue connection streams first second median_behind_ms? worst_behind_ms?",
         "How one of several connections with the same streams did: how often it was first, and how far behind if not.",
     ),
     _event(
-        "stream.stalled", "warning", "venue connection streams symbols reason", "A connection is open but says nothing."
+        "stream.stalled",
+        "warning",
+        "venue connection streams symbols? reason",
+        "A connection is open but says nothing.",
     ),
-    _event("stream.overflow", "warning", "venue connection streams count", "Frames found no room: dropped, a gap."),
+    _event("stream.overflow", "warning", "venue connection streams? count", "Frames found no room: dropped, a gap."),
     _event("stream.malformed", "warning", "venue connection error count", "A frame is not what the venue documents."),
     _event("stream.refused", "error", "venue connection request error", "The venue refused a request on a stream."),
     _event("stream.close_unsent", "debug", "connection reason", "A close frame found no connection any more."),
     _event("snapshot.failed", "warning", "venue symbol error retry_after_s", "A REST snapshot failed; tried again."),
     _event("venue.unreachable", "error", "venue error delay_s", "The venue does not answer at the start; tried again."),
-    _event("book.state", "info", "venue symbol from to reason update_id", "A book went from one state to another."),
+    _event("book.state", "info", "venue symbol from to reason update_id?", "A book went from one state to another."),
     _event("book.gap", "warning", "venue symbol expected first_update_id last_update_id", "Updates are missing."),
     _event(
         "book.audit",
         "info error",
-        "venue symbol update_id levels mismatches excepted found",
+        "venue symbol update_id levels mismatches excepted found?",
         "A book was compared with the venue's snapshot; it is rebuilt when they differ.",
     ),
     _event(
         "book.renewed",
         "info error",
-        "venue symbol reason update_id levels mismatches added bid_known_to ask_known_to found",
+        "venue symbol reason update_id levels mismatches added bid_known_to? ask_known_to? found?",
         "A book got a deeper or fresher snapshot beside the live one, which it replaced in one step.",
     ),
-    _event("book.audits_stretched", "warning", "venue symbols wanted_s possible_s", "Audits cannot come so often."),
+    _event(
+        "book.audits_stretched", "warning", "venue symbols:integer wanted_s possible_s", "Audits cannot come so often."
+    ),
     _event("book.upkeep_failed", "warning", "venue symbol error", "A comparison or renewal came to nothing."),
     _event("book.snapshot_dropped", "warning", "venue symbol count", "The recorder had no room for snapshots."),
-    _event("book.top", "info", "venue symbol bid bid_quantity ask ask_quantity update_id age_ms", "The top of a book."),
+    _event(
+        "book.top", "info", "venue symbol bid? bid_quantity? ask? ask_quantity? update_id age_ms", "The top of a book."
+    ),
     _event(
         "books.followed", "info", "venue listed delisted", "Symbols that trade now, or no more, where `all` is kept."
     ),
     _event("listings.failed", "warning", "venue error", "The venue's symbols could not be had; tried again."),
-    _event("book.refused", "error", "venue symbol reason", "This symbol gets no book: unknown, or too many digits."),
+    _event(
+        "book.refused", "error", "venue symbol reason value?", "This symbol gets no book: unknown, or too many digits."
+    ),
     _event("order.sent", "info", f"{_ORDER} sent_at", "An order leaves."),
-    _event("order.answered", "info", f"{_ORDER} sent_at round_trip_ms", "The venue accepted an order."),
-    _event("order.rejected", "warning", f"{_ORDER} sent_at round_trip_ms code message", "It refused an order."),
-    _event("order.forbidden", "warning", f"{_ORDER} limit reason", "Our own safety limits refused an order."),
+    _event(
+        "order.answered",
+        "info",
+        f"{_ORDER} sent_at? round_trip_ms? order_id? status?",
+        "The venue accepted an order.",
+    ),
+    _event("order.rejected", "warning", f"{_ORDER} sent_at? round_trip_ms? code? message", "It refused an order."),
+    _event("order.forbidden", "warning", f"{_ORDER} limit:text reason", "Our own safety limits refused an order."),
     _event("order.uncertain", "warning", f"{_ORDER} reason", "No usable answer: it may have been executed."),
     _event("order.not_sent", "warning", f"{_ORDER} reason", "It certainly was not executed: no connection, no room."),
-    _event("order.not_found_out", "warning", "venue client_order_id reason", "An order could not be asked for."),
+    _event("order.not_found_out", "warning", "venue? client_order_id reason", "An order could not be asked for."),
     _event("user_stream.subscribed", "info", "venue connection", "The venue tells us of our own orders."),
     _event("user_stream.down", "warning info", "venue connection reason", "It does not any more."),
     _event("user_stream.refused", "error", "venue connection error", "The venue does not let us subscribe."),
@@ -131,26 +212,93 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "latency.lost",
         "error",
-        "venue symbol client_order_id waited_ms order_status class detail",
+        "venue symbol client_order_id waited_ms order_status? class detail?",
         "Not all reports came, or nobody knows of the order any more.",
     ),
-    _event("price.crossed", "warning", "venue symbol source price threshold direction", "A price crossed a line."),
-    _event("symbol.listed", "warning", "venue symbol status first_seen_by lead_ms", "A new symbol."),
-    _event("symbol.status", "info", "venue symbol status first_seen_by lead_ms", "A symbol changed its status."),
+    _event(
+        "price.crossed",
+        "warning",
+        "venue symbol source price threshold direction watch? already",
+        "A price crossed a line.",
+    ),
+    _event(
+        "price.returned",
+        "info",
+        "venue symbol source price threshold direction watch? beyond_s",
+        "A price that was beyond a line has come back by the hysteresis.",
+    ),
+    _event(
+        "candles.state",
+        "info",
+        "venue symbol interval from to reason candles",
+        "A series of candles went from one state to another.",
+    ),
+    _event(
+        "candles.corrected",
+        "warning",
+        "venue symbol interval open_time_ms before after?",
+        "The venue's history says otherwise than a candle that was closed.",
+    ),
+    _event(
+        "candles.failed",
+        "warning",
+        "venue symbol interval error retry_after_s",
+        "Candles could not be had; tried again.",
+    ),
+    _event(
+        "trades.missed",
+        "warning",
+        "venue symbol first_trade_id last_trade_id count",
+        "No connection brought these trades.",
+    ),
+    _event(
+        "trades.restarted",
+        "warning",
+        "venue symbol trade_id previous_trade_id",
+        "The venue counts its trades anew: it was reset.",
+    ),
+    _event("symbol.listed", "warning", "venue symbol status first_seen_by lead_ms?", "A new symbol."),
+    _event(
+        "symbol.status",
+        "info",
+        "venue symbol status first_seen_by? lead_ms? previous",
+        "A symbol changed its status; `DELISTED`: the venue does not list it any more.",
+    ),
+    _event(
+        "symbol.confirmed",
+        "info",
+        "venue symbol first_seen_by lead_ms",
+        "The second signal has shown a new symbol after it was reported.",
+    ),
+    _event("symbol.unlisted", "info", "venue symbol", "A symbol trades, and the venue does not list it."),
+    _event("symbols.known", "info", "venue symbols:integer", "The first look at a venue: these are no news."),
+    _event("symbols.reset", "warning", "venue known gone fresh", "Most known symbols are gone: the venue was reset."),
+    _event(
+        "symbols.changed",
+        "warning",
+        "venue listed delisted symbols reason",
+        "Many symbols changed at once: the first of each kind, and how many.",
+    ),
+    _event("symbols.unwritten", "error", "venue reason", "The disk does not take what is known of symbols; it waits."),
     _event(
         "config.reloaded",
         "info",
         "config_hash changes restart_needed unused",
         "A new configuration is in force, but for the keys that need a restart and those that nothing here uses yet.",
     ),
-    _event("config.rejected", "error", "key reason file line", "A new configuration is wrong; the old one stays."),
+    _event("config.rejected", "error", "key reason file line?", "A new configuration is wrong; the old one stays."),
     _event("config.not_noted", "warning", "reason", "What is in force could not be noted for `binmon plan`."),
     _event("config.unused", "warning", "key reason", "The file has a key that this version does nothing with."),
     _event("rate.limited", "warning", "venue scope used limit retry_after_s", "A limit of the venue is used up."),
     _event(
         "rate.banned", "error", "venue scope used limit retry_after_s", "The venue banned this address for a while."
     ),
-    _event("recorder.recovered", "warning", "path rows bytes rows_lost", "A crash left this file; it is whole again."),
+    _event(
+        "recorder.recovered",
+        "warning",
+        "path rows bytes rows_lost bytes_cut? bytes_damaged?",
+        "A crash left this file; it is whole again.",
+    ),
     _event("recorder.segment_closed", "info", "path rows bytes rows_lost", "A file of the recording is finished."),
     _event("recorder.segment_finished", "info", "path rows bytes files rows_lost", "A segment became files."),
     _event("recorder.failed", "error", "path error", "The recording cannot be written."),
@@ -170,7 +318,25 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "recorder.evidence_dropped", "warning", "venue symbol count", "Evidence found no room while the disk refused."
     ),
-    _event("sandbox.started", "info", "rest stream ws_api", "The embedded exchange runs on these addresses."),
+    _event(
+        "log.repeated",
+        "debug info warning error critical",
+        f"of held_back over_s {_SUBJECTS}",
+        "So many lines like this one's subject were not written, as there were too many of them.",
+    ),
+    _event(
+        "incident.written",
+        "info",
+        "path reason symbol? worker? frames bytes held_back",
+        "The last seconds of raw frames are on disk, as something went wrong; `binmon replay` reads them.",
+    ),
+    _event(
+        "incident.failed",
+        "warning error",
+        "path reason? symbol? worker? error",
+        "They could not be written, or old ones not be removed; nothing else is concerned.",
+    ),
+    _event("sandbox.started", "info", "rest stream ws_api? pid", "The embedded exchange runs on these addresses."),
     _event(
         "alert.raised", "info warning error critical", _ALERT, "A condition holds: whoever is configured will be told."
     ),
@@ -182,33 +348,61 @@ EVENTS: tuple[LogEvent, ...] = (
     _event(
         "alert.failed",
         "error",
-        "alert subject target attempt error retry_in_s final",
+        "alert subject target attempt error retry_in_s? final",
         "Somebody could not be told; it is tried again, unless this is final.",
     ),
 )
 
 VOCABULARY: dict[str, LogEvent] = {event.name: event for event in EVENTS}
 
+COMMON = ("timestamp", "level", "event", "logger", "exception")
+"""The fields of every line; ``exception`` is a traceback and mostly left out."""
 
-def reference() -> str:
-    """The page ``docs/logs.md``."""
-    lines = [
-        "# Log events",
-        "",
-        "<!-- Written by `python -m binmon.telemetry.events > docs/logs.md`; edit binmon/telemetry/events.py. -->",
-        "",
-        "One JSON object a line: `timestamp` (RFC 3339 UTC, microseconds), `level`, `event`, `logger`, then the",
-        "event's own fields. A field that has no value in some case may be left out. An error's traceback is in",
-        "`exception`. Lines whose event is none of these come from other packages.",
-        "",
-        "| event | level | fields | meaning |",
-        "|---|---|---|---|",
-    ]
-    for event in EVENTS:
-        fields = ", ".join(f"`{field}`" for field in event.fields)
-        lines.append(f"| `{event.name}` | {', '.join(event.levels)} | {fields} | {event.meaning} |")
-    return "\n".join(lines) + "\n"
+LOGGERS: dict[str, str] = {
+    "binmon.alerts": "conditions, and who was told",
+    "binmon.books": "books, listings, audits",
+    "binmon.config": "reloads",
+    "binmon.daemon": "start, stop, the venue at the start",
+    "binmon.incidents": "the flight recorder",
+    "binmon.latency": "the order probe and its verdicts",
+    "binmon.metrics": "the pages /metrics and /healthz",
+    "binmon.net": "connections and the venue's limits",
+    "binmon.orders": "orders, and the stream that tells of them",
+    "binmon.publish": "tops of books",
+    "binmon.recorder": "the recording",
+    "binmon.service": "what the service manager is told",
+    "binmon.supervisor": "threads",
+    "binmon.venues": "the venue's clock",
+    "binmon.watch": "candles, trades and listings",
+}
+"""Who logs, and of what; these are the names of ``logging.levels``."""
+
+
+def unlike_the_vocabulary(line: Mapping[str, Any]) -> list[str]:
+    """What is wrong with one parsed line of the log of our own loggers; nothing when it is as it should be."""
+    event = VOCABULARY.get(str(line.get("event")))
+    if event is None:
+        return [f"unknown event {line.get('event')!r}"]
+    name, wrong = event.name, []
+    if line.get("level") not in event.levels:
+        wrong.append(f"{name}: level {line.get('level')!r}, expected one of {', '.join(event.levels)}")
+    if not FieldType.TIME.fits(line.get("timestamp")):
+        wrong.append(f"{name}: timestamp {line.get('timestamp')!r}, expected RFC 3339, UTC, microseconds")
+    logger = line.get("logger")
+    if logger not in LOGGERS:
+        wrong.append(f"{name}: unknown logger {logger!r}")
+    for field in event.fields:
+        value = line.get(field)
+        if value is None:
+            if field not in event.optional:
+                wrong.append(f"{name}: {field} is missing")
+        elif field not in event.types or not event.types[field].fits(value):
+            wrong.append(f"{name}: {field} is {value!r}, expected {event.types.get(field, 'a declared field')}")
+    undeclared = line.keys() - {*COMMON, *event.fields}
+    return wrong + [f"{name}: {field} is not declared" for field in sorted(undeclared)]
 
 
 if __name__ == "__main__":
+    from binmon.telemetry.page import reference
+
     sys.stdout.write(reference())

@@ -11,10 +11,10 @@ import enum
 import json
 import logging
 import math
-import os
+import re
 import sys
-import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -22,85 +22,69 @@ from typing import IO, Any, Literal
 import structlog
 
 from binmon.errors import ConfigError
+from binmon.telemetry.events import LIMITED, VOCABULARY
+from binmon.telemetry.fields import SUBJECTS
+from binmon.telemetry.logfile import LogFile
+from binmon.telemetry.output import Output
+from binmon.telemetry.repeats import Kind, Repeated, RepeatFilter, subject_of
 
 Format = Literal["json", "console"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _FIRST = ("timestamp", "level", "event", "logger")
 _DEEPEST = 8
+_SUBJECT_OF = {name: tuple(one for one in VOCABULARY[name].fields if one in SUBJECTS) for name in LIMITED}
+_MOST_NAMES = 1000
+_LONGEST_TEXT = 200
+_NUMBERS = re.compile(r"\d+")
 
 
-class Output:
-    """Where lines go. Each is written and flushed whole, under one lock.
+@dataclass(frozen=True, slots=True)
+class LogDetails:
+    """What may be said of the log beside its least level.
 
-    A stream that no longer takes lines (its reader is gone, its disk is full) never raises into the worker that
-    logs: the first failure is said once on standard error, if that is another stream, and counted in ``lost``.
+    ``levels`` are those of some loggers and of what is below them (``binmon`` is above ``binmon.books``); the longest name
+    that fits counts. The file is rotated before it is longer than ``rotate_bytes`` (None: never), and ``keep_files`` old ones
+    are kept. Of lines that repeat each other ``repeat_limit`` are written in ``repeat_window_s`` seconds (0: all).
     """
 
-    def __init__(self, stream: IO[str], file: IO[str] | None = None) -> None:
-        self.lost = 0
-        self._stream: IO[str] | None = stream
-        self._file = file
-        self._told = False
-        self._lock = threading.Lock()  # guards everything here
+    levels: Mapping[str, str] = field(default_factory=dict)
+    rotate_bytes: int | None = None
+    keep_files: int = 5
+    repeat_limit: int = 0
+    repeat_window_s: float = 60.0
 
-    def write(self, line: str, file_line: str | None = None) -> None:
-        """Write ``line`` to the stream, and ``file_line`` (default: the same) to the file."""
-        with self._lock:
-            if self._file is not None:
-                self._write_to(self._file, line if file_line is None else file_line)
-            if self._stream is None:
-                self.lost += 1
-            elif isinstance(self._write_to(self._stream, line), (BrokenPipeError, ValueError)):
-                self._silence(self._stream)
-                self._stream = None  # its reader is gone for good; a full disk, by contrast, may get room again
 
-    def close(self) -> None:
-        """Close the file; the stream belongs to the caller."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+class _Least:
+    """The least level of each logger. Never changed: another takes its place."""
 
-    def _write_to(self, stream: IO[str], line: str) -> Exception | None:
-        try:
-            try:
-                stream.write(line + "\n")
-            except UnicodeEncodeError:
-                stream.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
-            stream.flush()
-        except (OSError, ValueError) as error:  # ValueError: the stream is closed
-            self.lost += 1
-            self._tell(stream, error)
-            return error
-        return None
+    def __init__(self, level: str, levels: Mapping[str, str]) -> None:
+        self.level, self.levels = level, dict(levels)
+        self._found: dict[str, int] = {}
 
-    def _silence(self, stream: IO[str]) -> None:
-        """Point a broken standard output to nowhere, or the interpreter fails at its end to flush what is left."""
-        try:
-            if stream.fileno() == 1:
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 1)
-                os.close(nowhere)
-        except (OSError, ValueError):
-            return  # a closed stream has nothing left to flush
+    def of(self, name: str) -> int:
+        """The number of the least level that ``name`` writes."""
+        found = self._found.get(name)
+        if found is None:
+            found = _LEVELS[self._asked(name)]
+            if len(self._found) < _MOST_NAMES:
+                self._found[name] = found
+        return found
 
-    def _tell(self, stream: IO[str], error: Exception) -> None:
-        if self._told or sys.stderr is None or stream is sys.stderr:
-            return
-        self._told = True
-        try:
-            sys.stderr.write(f"binmon: the log cannot be written: {error}\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            self.lost += 1  # nobody is left to tell
+    def _asked(self, name: str) -> str:
+        while name:
+            if name in self.levels:
+                return self.levels[name]
+            name = name.rpartition(".")[0]
+        return self.level
 
 
 class _Active:
     """What the loggers use now. They are cached for good, so they must ask here; set_up() changes it under them."""
 
     def __init__(self) -> None:
-        self.level = _LEVELS["info"]
+        self.least = _Least("info", {})
+        self.repeats = RepeatFilter(_write_repeated)
         self.output: Output | None = None
         self.render = _Renderer("json", colours=False, with_file=False)
 
@@ -127,31 +111,37 @@ class _StandardHandler(logging.Handler):
         try:
             message = record.getMessage()
         except Exception:  # wrong arguments for the format: the caller's mistake, still worth a line
-            message = f"{record.msg} {_safe_repr(record.args)}"
+            text = record.msg if isinstance(record.msg, str) else _safe_repr(record.msg)
+            message = f"{text} {_safe_repr(record.args)}"
         event: Any = {"event": message, "logger": record.name, "exc_info": record.exc_info}
-        method = record.levelname.lower()
+        method = record.levelname.lower() if record.levelname.lower() in _LEVELS else "warning"
         logger = _Logger(record.name)
-        try:
-            for processor in (_drop_low, _add_logger, _add_level, _add_timestamp, _format_exception, _render):
-                event = processor(logger, method if method in _LEVELS else "warning", event)
-        except structlog.DropEvent:
+        # the same text with other numbers is a repetition
+        kind = Kind(record.name, method, _NUMBERS.sub("#", message[:_LONGEST_TEXT]), is_ours=False)
+        if _LEVELS[method] < _active.least.of(record.name) or not _active.repeats.admits(kind):
             return
+        for processor in (_add_logger, _add_level, _add_timestamp, _format_exception, _render):
+            event = processor(logger, method, event)
         lines, _ = event
         logger.msg(*lines)
 
 
 def set_up(
-    level: str = "info", format: Format = "json", stream: IO[str] | None = None, file: Path | None = None
+    level: str = "info",
+    format: Format = "json",
+    stream: IO[str] | None = None,
+    file: Path | None = None,
+    details: LogDetails | None = None,
 ) -> Output:
     """Configure structlog and the standard library; called again, it redirects loggers that exist already.
 
     ``level`` is the least that is written. ``format`` is that of ``stream`` (default: standard output); ``file`` is
-    appended to and always gets JSON lines. Raises :class:`ConfigError` when ``file`` cannot be opened. Returns the
-    output.
+    appended to and always gets JSON lines; ``details`` (default: none of them) may be changed later with `configure`.
+    Raises :class:`ConfigError` when ``file`` cannot be opened. Returns the output.
     """
     stream = sys.stdout if stream is None else stream
     try:
-        appended = None if file is None else file.open("a", encoding="utf-8")
+        appended = None if file is None else LogFile(file)
     except OSError as error:
         problem = f"expected a file that can be written, but {str(file)!r} cannot: {error.strerror}"
         raise ConfigError(problem, key="logging.file") from error
@@ -171,18 +161,84 @@ def set_up(
         root.addHandler(_StandardHandler(logging.WARNING))
     root.setLevel(logging.WARNING)
     set_level(level)
+    configure(details or LogDetails())
     return _active.output
 
 
 def set_level(level: str) -> None:
-    """Change the least level that is written, from now on and in all threads."""
-    _active.level = _LEVELS[level]
+    """Change the least level that is written, from now on and in all threads, by loggers that have none of their own."""
+    _active.least = _Least(level, _active.least.levels)
+
+
+def configure(details: LogDetails) -> None:
+    """Change everything but the least level, from now on and in all threads."""
+    _active.least = _Least(_active.least.level, details.levels)
+    _active.repeats.configure(details.repeat_limit, details.repeat_window_s)
+    if _active.output is not None:
+        _active.output.rotate(details.rotate_bytes, details.keep_files)
+
+
+def tick() -> None:
+    """What is due without a line: counts of what was held back, a look at the file. To be called about every second."""
+    _active.repeats.tick()
+    if _active.output is not None:
+        _active.output.tick()
+
+
+def flush_repeats() -> None:
+    """Tell how many lines were held back and not told of yet; before the end."""
+    _active.repeats.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class LogCounts:
+    """Lines that were not written since the start: on purpose, by event (``other``: of other packages), and because an
+    output did not take them."""
+
+    held_back: Mapping[str, int]
+    lost_by_stream: int
+    lost_by_file: int
+
+
+def counts() -> LogCounts:
+    """What has become of lines; any thread may ask."""
+    output = _active.output
+    lost = (0, 0) if output is None else (output.lost, output.file_lost)
+    return LogCounts(_active.repeats.held_back, *lost)
 
 
 def _drop_low(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if _LEVELS.get(_level_name(method), _LEVELS["info"]) < _active.level:
+    if _LEVELS.get(_level_name(method), _LEVELS["info"]) < _active.least.of(getattr(logger, "name", "binmon")):
         raise structlog.DropEvent
     return event
+
+
+def _hold_back(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """After the fields are bound and the level is known. Most events are never held back, and cost a look-up here."""
+    name = event.get("event")
+    if isinstance(name, str) and (fields := _SUBJECT_OF.get(name)) is not None:
+        kind = Kind(event["logger"], event["level"], name, subject_of(event, fields))
+        if not _active.repeats.admits(kind):
+            raise structlog.DropEvent
+    return event
+
+
+def _write_repeated(repeated: Repeated) -> None:
+    """The line of a count, by the logger and at the level of the lines that were held back."""
+    kind = repeated.kind
+    event: Any = {
+        "event": "log.repeated",
+        "logger": kind.logger or "other",
+        "of": kind.event,
+        "held_back": repeated.held_back,
+        "over_s": round(repeated.over_s, 3),
+        **dict(kind.subject),
+    }
+    logger = _Logger(kind.logger)
+    for processor in (_add_level, _add_timestamp, _render):
+        event = processor(logger, kind.level, event)
+    lines, _ = event
+    logger.msg(*lines)
 
 
 def _level_name(method: str) -> str:
@@ -307,6 +363,7 @@ _PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _add_logger,
     _add_level,
+    _hold_back,
     _add_timestamp,
     _format_exception,
     _render,

@@ -90,7 +90,17 @@ METRICS: tuple[Metric, ...] = (
     _metric("binmon_recorder_rows_lost_total", "counter", "", "Rows and events that were lost, at whatever stage."),
     _metric("binmon_recorder_bytes_total", "counter", "", "Bytes written to segments."),
     _metric("binmon_recorder_failing", "gauge", "", "1 while the disk refuses what the recorder writes."),
+    _metric("binmon_incidents_triggered_total", "counter", "venue reason", "What would be worth an incident file."),
+    _metric("binmon_incidents_written_total", "counter", "reason", "Incident files that were written."),
+    _metric("binmon_incidents_held_back_total", "counter", "", "Incident files not written, as there were too many."),
+    _metric("binmon_incidents_failed_total", "counter", "", "Incident files that the disk refused."),
+    _metric("binmon_incidents_ring_bytes", "gauge", "venue", "Memory that frames are kept in for incidents."),
+    _metric("binmon_incidents_ring_seconds", "gauge", "venue", "How far back that reaches."),
     _metric("binmon_books", "gauge", "venue state", "Books in this state; every book is in one."),
+    _metric(
+        "binmon_books_without_series", "gauge", "venue", "Books beyond metrics.per_symbol: only the sums have them."
+    ),
+    _metric("binmon_book_synced", "gauge", "venue symbol", "1 while this book is synced (see metrics.per_symbol)."),
     _metric("binmon_book_apply_lag_seconds", "histogram", "venue", "From a frame's arrival to its update in the book."),
     _metric("binmon_book_gaps_total", "counter", "venue", "Gaps found in the update ids of books."),
     _metric("binmon_book_resyncs_total", "counter", "venue", "Books loaded anew from a snapshot."),
@@ -133,6 +143,15 @@ METRICS: tuple[Metric, ...] = (
     _metric("binmon_alerts_sent_total", "counter", "target", "Messages that a target took."),
     _metric("binmon_alerts_failed_total", "counter", "target", "Attempts to deliver that failed."),
     _metric("binmon_alerts_given_up_total", "counter", "target", "Messages that were never delivered."),
+    _metric(
+        "binmon_log_lines_held_back_total",
+        "counter",
+        "event",
+        "Lines of the log that repeated others (logging.repeat_limit).",
+    ),
+    _metric(
+        "binmon_log_lines_lost_total", "counter", "output", "Lines of the log that stdout, or the file, did not take."
+    ),
 )
 
 DECLARED: dict[str, Metric] = {metric.name: metric for metric in METRICS}
@@ -255,6 +274,13 @@ def reference() -> str:
         "`GET /metrics` at `metrics.listen` gives them as Prometheus text. A counter starts at zero when the daemon does.",
         "Beside these, `process_*` tells of the process: processor time, memory, open files, start. `GET /healthz` at the",
         "same address says whether all is well: status 200 or 503, and JSON that says why not.",
+        "",
+        "**How many series.** All but a few tens are sums over all symbols, however many there are. A series of its own have",
+        "the symbol of the delay probe, and in the metrics of single books (`binmon_book_synced`) the first",
+        "`metrics.per_symbol` symbols of each venue, 100 if nothing is said: in the order of the configuration, and where that",
+        "says `all` of the venue's list. A symbol keeps its series while it has a book; one that goes makes room for the next.",
+        "A list of symbols instead of a number names them, and 0 leaves the sums alone. It applies live.",
+        "`binmon_books_without_series` tells how many books are in the sums only; `/healthz` has the state of every one.",
         "",
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",

@@ -72,16 +72,26 @@ def test_the_defaults_of_the_contract() -> None:
         "notional": 15,
         "transport": "rest",
     }
-    assert values["watch"]["listings"] == {"enabled": True, "venues": ["binance"], "interval_s": 60}
+    assert values["watch"]["listings"] == {"enabled": True, "venues": ["binance"], "interval_s": 60, "record": False}
     assert values["publish"] == {"interval_ms": 1000, "sinks": [{"kind": "log"}]}
     assert values["execution"] == {"allow_production": False, "max_order_notional": 100, "max_orders_per_day": 200}
     assert values["alerts"] == {"notify": [], "resend_every_s": 3600, "rules": []}
     assert values["dashboard"] == {"enabled": True, "listen": "127.0.0.1:8787"}
-    assert values["metrics"] == {"enabled": True, "listen": "127.0.0.1:9787"}
-    assert values["logging"] == {"level": "info", "file": None}
+    assert values["metrics"] == {"enabled": True, "listen": "127.0.0.1:9787", "per_symbol": 100}
+    assert values["logging"] == {
+        "level": "info",
+        "levels": {},
+        "file": None,
+        "rotate_mb": 100,
+        "keep_files": 5,
+        "repeat_limit": 60,
+        "repeat_window_s": 60,
+    }
     assert values["state"] == {"path": "data/state.db"}
     assert values["reload"] == {"watch": False}
-    assert {venue["environment"] for venue in values["venues"].values()} == {"sandbox"}
+    # the local exchange speaks the dialects of two; the others are contacted only when something names them
+    environments = {name: venue["environment"] for name, venue in values["venues"].items()}
+    assert environments == {"binance": "sandbox", "bybit": "sandbox", "kraken": "production", "okx": "production"}
 
 
 def test_variables_take_the_type_of_their_key(loaded: Loader) -> None:

@@ -42,6 +42,8 @@ def values(expected: inspection.Type, secret: str | None = None) -> st.SearchStr
             return st.one_of([values(one, secret) for one in expected.types])
         case inspection.VarTupleType():
             return st.lists(values(expected.item_type, secret), min_size=1, max_size=3).map(tuple)
+        case inspection.DictType():
+            return st.dictionaries(st.sampled_from(["A", "A.B"]), values(expected.value_type, secret))
         case inspection.LiteralType():
             return st.sampled_from(expected.values)
         case inspection.StrType() if secret == "whole":
@@ -163,8 +165,9 @@ def test_lines_for_people() -> None:
         "recorder.directory: data -> other",
         "recorder.keep_days: null -> 7",
         "latency.threshold_ms: 5000 -> 700",
-        "watch.candles: + {venue: binance, symbol: BTCUSDT, interval: 1m, price: close, above: 8.0}, "
-        "- {venue: binance, symbol: BTCUSDT, interval: 1m, price: close, above: 7.0}",
+        "watch.candles: + {venue: binance, symbol: BTCUSDT, interval: 1m, price: close, above: 8.0, hysteresis_bps: 5.0, "
+        "closed_only: false}, - {venue: binance, symbol: BTCUSDT, interval: 1m, price: close, above: 7.0, "
+        "hysteresis_bps: 5.0, closed_only: false}",
         'publish.sinks: + {kind: kafka, brokers: ["127.0.0.1:9092"], topic: binmon.top, username: "", password: ***}',
         "alerts.notify: + ***, + ***, - ***",
         "alerts.rules: - {alert: book.gap, for_count: 1, for_s: 0.0, clear_count: 1, clear_s: 0.0}",
