@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "sandbox": "the local exchange",
     "books": "look at the recordings",
     "latency": "report on the timed orders",
+    "replay": "replay an incident file or a recording",
     "completion": "the script that completes command lines in a shell",
 }
 
