@@ -31,6 +31,8 @@ class PostBox:
         self._posts: deque[Post] = deque()
         self._wake: socket.socket | None = None  # while there is a connection; a byte in it ends the waiting
         self._woken: socket.socket | None = None
+        # what a connection waits with is made once: market streams wait here before every read
+        self._poller: select.poll | None = None
 
     def post(self, post: Post) -> bool:
         """Have a text sent at once; False when there is no connection, and then nobody is called."""
@@ -61,18 +63,21 @@ class PostBox:
         for end in (wake, self._woken):
             if end is not None:
                 end.close()
-        self._woken = None
+        self._woken = self._poller = None
         for post in unsent:
             post.failed(reason)
 
     def wait(self, connection: socket.socket, poll_s: float, send: Callable[[bytes], None]) -> None:
-        """Send what is posted until there is something to read; TimeoutError after ``poll_s`` of neither."""
+        """Send what is posted until there is something to read; TimeoutError after ``poll_s`` of neither. ``connection``
+        is the same one from ``open`` to ``close``."""
         woken = self._woken
         if woken is None:
             raise RuntimeError("not open")
-        poller = select.poll()
-        poller.register(woken, select.POLLIN)
-        poller.register(connection, select.POLLIN)
+        poller = self._poller
+        if poller is None:
+            poller = self._poller = select.poll()
+            poller.register(woken, select.POLLIN)
+            poller.register(connection, select.POLLIN)
         # what TLS has decrypted already does not show on the socket any more
         while not (isinstance(connection, ssl.SSLSocket) and connection.pending()):
             ready = {descriptor for descriptor, _ in poller.poll(poll_s * 1000)}

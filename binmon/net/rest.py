@@ -9,7 +9,7 @@ import threading
 import urllib.parse
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -33,6 +33,29 @@ _JSON_BEGINS = frozenset(b'{["-0123456789tfn')
 _UNTOUCHED = re.compile(r"(?:[A-Za-z0-9\-._~!$'()*+,;:@/?&=]|%[0-9A-F]{2})*")
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
 _IN_BODY = frozenset(["POST", "PUT"])
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A request that is signed in its headers: ``query`` (without ``?``) and ``body`` leave exactly as they are, the body
+    as JSON. None: no body at all."""
+
+    query: str = ""
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How a venue means the statuses with which it turns requests away; the defaults are those of Binance Spot.
+
+    ``limited_s`` is how long a 429 lasts that names no time, ``forbidden_s`` a 403. ``forbidden_bans``: a 403 means that
+    the address is banned, as a 418 does.
+    """
+
+    limited_s: float = DEFAULT_LIMITED_S
+    forbidden_s: float = FIREWALL_S
+    forbidden_bans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,7 @@ class RestSession:
         total_timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
         trust_env: bool = False,
+        refusals: Refusals | None = None,
     ) -> None:
         """``read_timeout_s`` is the longest pause between two reads of an answer, ``total_timeout_s`` the longest from
         the sending to the end of the answer. ``trust_env`` lets requests look for proxies and ``.netrc`` in the
@@ -78,6 +102,7 @@ class RestSession:
         self._timeouts_s, self._total_timeout_s = (connect_timeout_s, read_timeout_s), total_timeout_s
         self._headers = dict(headers or {})
         self._trust_env = trust_env
+        self._refusals = refusals or Refusals()
         self._of_thread = threading.local()
         self._lock = threading.Lock()  # guards _sessions
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
@@ -106,7 +131,7 @@ class RestSession:
         self,
         method: str,
         path: str,
-        query: Callable[[], str] | str,
+        query: Callable[[], str | Letter] | str,
         weight: int,
         priority: Priority,
         stop: threading.Event,
@@ -116,14 +141,16 @@ class RestSession:
         free_on_success: bool = False,
         hidden: Sequence[str] = (),
         max_wait_s: float | None = None,
+        heard: Callable[[Mapping[str, str]], None] | None = None,
     ) -> bytes:
         """The body of the answer to a request whose every byte counts, because it is signed.
 
         ``query`` is made when the wait for weight is over, so that its timestamp is fresh, and leaves exactly as it is:
-        as a form in the body of POST and PUT, else in the address. ``departure`` is told right before the first byte
-        is written, the connection standing; what it raises keeps the request back. ``free_on_success``: the venue takes
-        no weight for it when it succeeds (Binance Spot, orders). ``max_wait_s`` is how long it may wait for its weight
-        (None: as long as any).
+        a text as a form in the body of POST and PUT, else in the address; a `Letter` as it says. ``departure`` is told
+        right before the first byte is written, the connection standing; what it raises keeps the request back.
+        ``free_on_success``: the venue takes no weight for it when it succeeds (Binance Spot, orders). ``max_wait_s`` is
+        how long it may wait for its weight (None: as long as any). ``heard`` is told the headers of an answer, whatever
+        its status.
 
         Raises what ``get`` raises. NotSent, RateLimited, Banned and RequestRefused say that it was certainly not
         executed; VenueFailed and any other VenueUnreachable that it may have been. No error holds the query, its
@@ -136,20 +163,28 @@ class RestSession:
         secrets = list(hidden)
 
         def prepare(session: requests.Session) -> requests.PreparedRequest:
-            text = query() if callable(query) else query
+            made = query() if callable(query) else query
+            text = made.query if isinstance(made, Letter) else made
             if not _UNTOUCHED.fullmatch(text):
                 raise ValueError("a query that would not leave as it is: encode it first")
             if signature := _SIGNATURE.search(text):
                 secrets.extend([signature[1], urllib.parse.unquote(signature[1])])
-            if method in _IN_BODY:
+            if isinstance(made, Letter):
+                extra.update(made.headers)
+                if made.body is not None:
+                    extra["Content-Type"] = "application/json"
+            elif method in _IN_BODY:
                 extra["Content-Type"] = "application/x-www-form-urlencoded"
                 request = requests.Request(method, url, headers=extra, data=text.encode("ascii"))
                 return session.prepare_request(request)
-            prepared = session.prepare_request(requests.Request(method, url, headers=extra))
+            body = made.body if isinstance(made, Letter) else None
+            prepared = session.prepare_request(requests.Request(method, url, headers=extra, data=body))
             prepared.url = f"{url}?{text}" if text else url  # put there last, so that nobody encodes it again
             return prepared
 
         answer = self._exchange(url, prepare, weight, stop, departure, free_on_success, secrets)
+        if isinstance(answer, _Answer) and heard is not None:
+            heard(answer.headers)
         if isinstance(answer, _Failure):
             raise answer.error  # on its own: what is behind it holds the request, with its address and headers
         return self._content(url, answer, secrets)
@@ -258,12 +293,12 @@ class RestSession:
         return body
 
     def _refuse(self, url: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
-        """Everything but 200. Binance Spot, HTTP return codes."""
+        """Everything but 200. Binance Spot, HTTP return codes; where another venue differs, `Refusals` says so."""
         retry_after = headers.get("Retry-After")
         code, message = _code_and_message(body)
         now_s = self._ledger.clock()
         if status == 429:
-            wait_s = _seconds(retry_after, DEFAULT_LIMITED_S)
+            wait_s = _seconds(retry_after, self._refusals.limited_s)
             scope = ORDERS if code == TOO_MANY_ORDERS else REQUEST_WEIGHT
             self._ledger.limited(wait_s, now_s, scope)
             raise RateLimited(scope, wait_s)
@@ -272,7 +307,10 @@ class RestSession:
             self._ledger.banned(wait_s, now_s)
             raise Banned(wait_s)
         if status == 403:
-            wait_s = _seconds(retry_after, FIREWALL_S)
+            wait_s = _seconds(retry_after, self._refusals.forbidden_s)
+            if self._refusals.forbidden_bans:
+                self._ledger.banned(wait_s, now_s)
+                raise Banned(wait_s)
             self._ledger.limited(wait_s, now_s, "WAF")
             raise RateLimited("WAF", wait_s)
         if 400 <= status < 500:
@@ -293,15 +331,18 @@ def _masked(text: str, hidden: Sequence[str]) -> str:
 
 
 def _code_and_message(body: bytes) -> tuple[int | None, str]:
-    """``code`` and ``msg`` of an error body; (None, the text) when it is not the venue's JSON."""
+    """``code`` and ``msg`` of an error body (Bybit: ``retCode``, ``retMsg``); (None, the text) when it is not the venue's
+    JSON."""
     try:
         content = json.loads(body)
     except ValueError:
         return None, _text(body)
-    if not isinstance(content, dict) or not isinstance(content.get("msg"), str):
+    if not isinstance(content, dict):
         return None, _text(body)
-    code = content.get("code")
-    return code if isinstance(code, int) else None, content["msg"]
+    code, message = content.get("code", content.get("retCode")), content.get("msg", content.get("retMsg"))
+    if not isinstance(message, str):
+        return None, _text(body)
+    return code if isinstance(code, int) else None, message
 
 
 def _text(body: bytes) -> str:

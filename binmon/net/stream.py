@@ -6,6 +6,7 @@ has, cuts it, and hands on one message a read.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -71,6 +72,8 @@ class StreamConnection(Worker):
         opening_messages: tuple[bytes, ...] | Callable[[], tuple[bytes, ...]] = (),
         takes_posts: bool = False,
         silence_s: float = 60.0,
+        heartbeat: bytes | None = None,
+        heartbeat_every_s: float = 20.0,
         connect_timeout_s: float = 10.0,
         put_timeout_s: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
@@ -78,21 +81,25 @@ class StreamConnection(Worker):
         """``url`` is complete (``ws://`` or ``wss://``); ``opening_messages`` are sent as text after the handshake, and
         made anew for every connection where they are a function (they bear a time and a signature).
 
-        With ``takes_posts`` other threads may ``post`` messages: a little more work for every read, so not for streams.
-        ``silence_s`` without a single byte, pings included, ends the connection. ``ledger``, which all
+        With ``takes_posts`` other threads may ``post`` messages: a little more work for every read, so not where nobody
+        does. ``silence_s`` without a single byte, pings included, ends the connection. ``heartbeat`` is a text that is
+        sent every ``heartbeat_every_s``, for a venue that wants to hear of us. ``ledger``, which all
         connections to the venue share, has the budgets of connection attempts and of messages to this socket, pongs
         included, and knows of bans. Raises ValueError
-        for a URL that is not one of a WebSocket.
+        for a URL that is not one of a WebSocket, and for a heartbeat without a pause.
         """
         super().__init__(name)
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError(f"not a WebSocket URL: {url}")
+        if heartbeat is not None and not heartbeat_every_s > 0:
+            raise ValueError(f"not a pause between two heartbeats: {heartbeat_every_s} s")
         self.venue, self.url, self.streams = venue, url, streams
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
         self._encrypted = parts.scheme == "wss"
         self._out, self._opening_messages = out, opening_messages
         self._silence_s, self._connect_timeout_s = silence_s, connect_timeout_s
+        self._heartbeat, self._heartbeat_every_s = heartbeat, heartbeat_every_s
         self._ledger, self._outgoing = ledger, ledger.outgoing(name)
         self._put_timeout_s, self._ssl_context = put_timeout_s, ssl_context
         self._posts = PostBox() if takes_posts else None
@@ -160,6 +167,9 @@ class StreamConnection(Worker):
         except (websocket.WebSocketException, OSError, ValueError, IndexError) as error:
             _close(raw)
             raise VenueUnreachable(self.url, f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            _close(raw)
+            raise
 
     def _refused(self, refusal: websocket.WebSocketBadStatusException) -> BinmonError:
         headers = refusal.resp_headers or {}
@@ -237,11 +247,14 @@ class _Connected:
         worker, stop, silence_s = self._worker, self._stop, self._worker._silence_s
         receive, feed, name, posts = self._socket.recv, self._cutter.feed, worker.name, worker._posts
         heard_mono_s = time.monotonic()
+        beat_at_mono_s = math.inf if worker._heartbeat is None else heard_mono_s + worker._heartbeat_every_s
         while not stop.is_set():
             if worker._reconnect_reason is not None:
                 self._send_close(NORMAL_CLOSURE)
                 raise StreamClosed(name, worker._reconnect_reason)
             worker.beat()
+            if beat_at_mono_s < math.inf and time.monotonic() >= beat_at_mono_s and self._send_heartbeat():
+                beat_at_mono_s = time.monotonic() + worker._heartbeat_every_s
             try:
                 if posts is not None:
                     posts.wait(self._socket, POLL_S, self._send_text)
@@ -327,6 +340,14 @@ class _Connected:
         if self._ping is not None and self._outgoing.take(time.monotonic()) == 0.0:
             self._send(PONG, self._ping)
             self._ping = None
+
+    def _send_heartbeat(self) -> bool:
+        """False when the budget is spent: tried again with the next turn of the loop."""
+        heartbeat = self._worker._heartbeat
+        if heartbeat is None or self._outgoing.take(time.monotonic()) > 0:
+            return False
+        self._send(TEXT, heartbeat)
+        return True
 
     def _send_text(self, payload: bytes) -> None:
         self._send(TEXT, payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -44,6 +45,25 @@ class ControlReply:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamSnapshot:
+    """A whole book that came on the stream: what a subscription begins with, or a venue that starts anew."""
+
+    snapshot: DepthSnapshot
+    event_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookBroken:
+    """A frame has shown that the book of ``symbol`` is wrong (a checksum that differs): subscribe to it again."""
+
+    symbol: str
+    reason: str
+
+
+OtherMessage = ShutdownNotice | ControlReply | StreamSnapshot | BookBroken
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedLevels:
     """Levels of one side in the order they came. ``inexact`` is a text that a double would have rounded."""
 
@@ -57,13 +77,17 @@ class MalformedFrame(ValueError):
 
 @runtime_checkable
 class MarketDecoder(Protocol):
-    """Turns frames into messages. ``update`` is the hot path: it returns None for whatever is no depth update."""
+    """Turns frames into messages. ``update`` is the hot path: it returns None for whatever is no depth update.
+
+    Each connection has one of its own, from its opening to its end, so that it may follow what the venue counts or sums
+    up on that connection. What parses levels (``levels``, ``sides``, ``pairs``) depends on nothing that went before.
+    """
 
     def update(self, frame: bytes) -> DepthUpdate | None:
         """The depth update in ``frame``, or None: then ask ``other``."""
         ...
 
-    def other(self, frame: bytes) -> ShutdownNotice | ControlReply | None:
+    def other(self, frame: bytes) -> OtherMessage | None:
         """What else the frame is; None for a known kind nobody asked for. Raises MalformedFrame."""
         ...
 
@@ -81,13 +105,53 @@ class MarketDecoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A text that keeps a connection open, sent every ``every_s``."""
+
+    message: bytes
+    every_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """One connection to open: its address, the streams it carries and the messages that ask for them."""
+    """One connection to open: its address, the streams it carries and the messages that ask for them.
+
+    ``silence_s`` without a byte means that it is dead.
+    """
 
     name: str
     url: str
     streams: tuple[str, ...]
     opening_messages: tuple[bytes, ...]
+    heartbeat: Heartbeat | None = None
+    silence_s: float = 60.0
+
+
+class BookStart(enum.Enum):
+    """Where the books of a venue begin."""
+
+    REST_SNAPSHOT = "rest_snapshot"  # a snapshot by REST, into which the stream's updates are merged by id
+    STREAM_SNAPSHOT = "stream_snapshot"  # every subscription begins with a snapshot of its own
+
+
+@dataclass(frozen=True, slots=True)
+class BookRules:
+    """How the books of a venue are kept; the defaults are those of Binance.
+
+    ``shared_ids``: update ids mean the same on every connection, so that several may carry one book. Without, a book
+    follows one connection and begins anew on another.
+    ``comparable``: REST snapshots bear ids of the same numbering, so that audits and stall probes can ask for them.
+    ``window``: levels a side that the stream keeps the book to, None where it is the whole book. What has left the
+    window is not told of any more, so both sides are cut to it, and nothing beyond is known.
+    ``tells_what_leaves``: what leaves the window comes as a removal, from the venue or from the decoder. Where it does not,
+    the book must be cut at every update, which costs a merge each.
+    """
+
+    start: BookStart = BookStart.REST_SNAPSHOT
+    shared_ids: bool = True
+    comparable: bool = True
+    window: int | None = None
+    tells_what_leaves: bool = False
 
 
 class Venue(ABC):
@@ -95,6 +159,7 @@ class Venue(ABC):
 
     name: str
     streams_per_connection: int
+    book_rules: BookRules = BookRules()
 
     @property
     @abstractmethod
@@ -123,4 +188,8 @@ class Venue(ABC):
 
     @abstractmethod
     def decoder(self) -> MarketDecoder:
-        """A decoder for one thread."""
+        """A decoder for one thread, and for one connection."""
+
+    def resubscription(self, stream: str) -> tuple[bytes, ...]:
+        """What to send on a live connection to have a stream begin anew with a snapshot. Only where books start so."""
+        raise NotImplementedError(f"the books of {self.name} do not start on the stream")

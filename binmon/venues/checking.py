@@ -15,6 +15,7 @@ from binmon.net.rest import RestSession
 from binmon.venues.binance.endpoints import URLS
 from binmon.venues.binance.market import BinanceMarket
 from binmon.venues.binance.time import take_sample
+from binmon.venues.bybit import checking as bybit
 from binmon.venues.clock import measure
 from binmon.venues.symbols import resolve
 
@@ -23,7 +24,11 @@ _CLOCK_TOLERANCE_MS = 1_000  # a request that is further ahead of the venue is r
 
 
 def check_connection(config: Config) -> list[str]:
-    """Try the endpoints of the venue that keeps books; returns one line for each problem, naming key and cause."""
+    """Try the endpoints of the venues; returns one line for each problem, naming key and cause."""
+    return [*_check_binance(config), *bybit.check_connection(config)]
+
+
+def _check_binance(config: Config) -> list[str]:
     section = config.venues.binance
     base = URLS.get(section.environment)
     rest_url = section.endpoints.rest or (base.rest if base else None)

@@ -29,6 +29,6 @@ def resolve(wanted: Sequence[str] | str, instruments: Mapping[str, Instrument], 
     for index, symbol in enumerate(wanted):
         if symbol not in instruments:
             near = difflib.get_close_matches(symbol, instruments, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "expected a symbol of its exchangeInfo"
+            hint = f"did you mean {' or '.join(near)}?" if near else "expected a symbol as the venue writes it"
             raise ConfigError(f"'{symbol}' is not listed on {venue}: {hint}", key=f"books.symbols[{index}]")
     return list(wanted)

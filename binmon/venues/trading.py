@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from binmon.errors import BinmonError
 from binmon.messages import (
     Balance,
     BalancesChanged,
@@ -21,7 +22,7 @@ from binmon.messages import (
     OrderState,
     TradingRules,
 )
-from binmon.venues.base import ShutdownNotice
+from binmon.venues.base import Heartbeat, ShutdownNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ class Execution:
     commission: Decimal
     commission_asset: str
     time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class TradingFees:
+    """What the venue takes of our account for a market order in one symbol, as fractions of what the order receives.
+
+    ``buy`` is taken of the base currency bought, ``sell`` of the quote currency received, each in that currency. Where
+    the account pays with a currency of the venue, ``instead`` names it: as long as the balance there suffices, the fee is
+    taken in it, and is worth ``buy_instead`` or ``sell_instead`` of what the order receives.
+    """
+
+    venue: str
+    symbol: str
+    buy: Decimal
+    sell: Decimal
+    instead: str = ""
+    buy_instead: Decimal = Decimal(0)
+    sell_instead: Decimal = Decimal(0)
 
 
 Departure = Callable[[int, int], None]
@@ -104,7 +123,15 @@ class TradingVenue(ABC):
 
     @abstractmethod
     def executions(self, symbol: str, order_id: int, stop: threading.Event) -> list[Execution]:
-        """The fills of an order."""
+        """The fills of an order, oldest first."""
+
+    @abstractmethod
+    def fees(self, symbol: str, stop: threading.Event) -> TradingFees:
+        """What the account pays for market orders. Venues limit the question: ask once, and again after an hour."""
+
+    def explain(self, error: BinmonError) -> str | None:
+        """One line for people about what to do about ``error``, None where it says all there is."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +161,18 @@ class StreamReply:
     body: bytes
 
 
-UserMessage = (
+@dataclass(frozen=True, slots=True)
+class SayNext:
+    """The opening goes on with these messages, to be sent on this connection in this order."""
+
+    messages: tuple[bytes, ...]
+
+
+OneUserMessage = (
     ExecutionReport
     | BalancesChanged
     | Subscribed
+    | SayNext
     | SubscriptionEnded
     | SubscriptionRefused
     | StreamReply
@@ -145,10 +180,25 @@ UserMessage = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What one frame holds, in order: some venues tell several fills at once."""
+
+    messages: tuple[OneUserMessage, ...]
+
+
+UserMessage = OneUserMessage | Several
+
+
 class UserStreamVenue(ABC):
-    """How a venue tells us of our own orders: where to connect, what to say, and what the frames mean."""
+    """How a venue tells us of our own orders: where to connect, what to say, and what the frames mean.
+
+    ``heartbeat`` is sent on every connection; one that is silent for ``silence_s`` is dead.
+    """
 
     name: str
+    heartbeat: Heartbeat | None = None
+    silence_s: float = 60.0
 
     @property
     @abstractmethod
@@ -157,7 +207,8 @@ class UserStreamVenue(ABC):
 
     @abstractmethod
     def opening_messages(self) -> tuple[bytes, ...]:
-        """What subscribes a new connection: with a fresh time and signature, so made for each."""
+        """What subscribes a new connection, or begins to (see `SayNext`): with a fresh time and signature, so made for
+        each."""
 
     def simplify(self) -> bool:
         """Ask for less from now on, for a venue that has never confirmed a subscription: it may speak less than all of

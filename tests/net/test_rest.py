@@ -16,7 +16,7 @@ import responses
 from binmon.errors import Banned, BinmonError, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
-from binmon.net.rest import RestSession
+from binmon.net.rest import Refusals, RestSession
 
 BASE = "http://venue.test"
 MID = 1_800_000_030.0
@@ -392,3 +392,27 @@ def test_proxies_of_the_environment_are_not_obeyed(venue, monkeypatch):
     rest.close()
     with pytest.raises(VenueUnreachable):
         ask(session(venue.base, trust_env=True), "/good")
+
+
+@pytest.mark.parametrize(
+    ("status", "refusals", "raised", "wait_s"),
+    [
+        (429, Refusals(limited_s=2.0), RateLimited, 2.0),
+        (403, Refusals(forbidden_s=30.0), RateLimited, 30.0),
+        (403, Refusals(forbidden_s=600.0, forbidden_bans=True), Banned, 600.0),
+    ],
+)
+def test_a_venue_may_mean_its_statuses_otherwise(status, refusals, raised, wait_s):
+    rest = session(refusals=refusals)
+    with responses.RequestsMock() as canned:
+        canned.get(f"{BASE}/api/v3/depth", status=status, body="no")
+        with pytest.raises(raised) as caught:
+            ask(rest)
+    assert caught.value.retry_after_s == wait_s
+    assert rest._ledger.blocked_until == MID + wait_s
+    assert rest._ledger.ban_until_ms == ((MID + wait_s) * 1000 if raised is Banned else 0)
+
+
+def test_the_other_way_to_print_an_error():
+    error, _ = refused_with(400, json={"retCode": 10001, "retMsg": "bad"})
+    assert (error.code, error.message) == (10001, "bad")

@@ -20,7 +20,7 @@ import responses
 from binmon.errors import Banned, BinmonError, NotSent, RateLimited, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
-from binmon.net.rest import RestSession
+from binmon.net.rest import Letter, RestSession
 
 MID = 1_800_000_030.0
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -405,3 +405,30 @@ def test_too_many_orders_block_orders_alone() -> None:
         canned.get("http://venue.test/api/v3/depth", body=b"{}")
         assert rest.get("/api/v3/depth", {}, 5, Priority.RESYNC, threading.Event()) == b"{}"
     assert rest._ledger.order_room(MID) == 7.0 and rest._ledger.order_room(MID + 7) == 0.0
+
+
+def test_a_letter_leaves_as_it_is(wire: Wire) -> None:
+    body = b'{"qty":"25","symbol":"BTCUSDT"}'
+    send(session(base(wire)), "POST", lambda: Letter(body=body, headers={"X-SIGN": "a"}))
+    head, _, left = wire.requests[0].partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert head.startswith(b"POST /api/v3/order HTTP/1.1\r\n") and left == body
+    assert b"content-type: application/json" in lines and b"x-sign: a" in lines
+
+
+def test_a_letter_without_a_body_has_none(wire: Wire) -> None:
+    send(session(base(wire)), "GET", lambda: Letter("symbol=%E5%B8%81&cursor=a%3A1", headers={"X-SIGN": "a"}))
+    head, _, left = wire.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"GET /api/v3/order?symbol=%E5%B8%81&cursor=a%3A1 HTTP/1.1\r\n") and not left
+    assert b"content-type" not in head.lower() and b"content-length" not in head.lower()
+
+
+def test_headers_of_an_answer_are_told_whatever_its_status(wire: Wire) -> None:
+    told: list[str] = []
+    rest = session(base(wire))
+    wire.answer = b"HTTP/1.1 200 OK\r\nX-Left: 7\r\nContent-Length: 2\r\n\r\n{}"
+    send(rest, heard=lambda headers: told.append(headers["x-left"]))
+    wire.answer = b"HTTP/1.1 400 Bad\r\nX-Left: 6\r\nContent-Length: 2\r\n\r\n{}"
+    with pytest.raises(RequestRefused):
+        send(rest, heard=lambda headers: told.append(headers["x-left"]))
+    assert told == ["7", "6"]

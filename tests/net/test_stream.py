@@ -643,3 +643,79 @@ def test_a_connection_without_posts_takes_none(venue):
     assert not running.worker.post(letter.post) and letter.fate == []
     running.stop.set()
     running.end()
+
+
+@pytest.mark.parametrize("takes_posts", [False, True])
+def test_heartbeats_are_sent_while_the_connection_lives(venue, takes_posts):
+    heard = []
+
+    def script(peer):
+        peer.texts(b"a")
+        while len(heard) < 3:
+            heard.append((peer.receive(), time.monotonic()))
+        peer.texts(b"b")
+        assert peer.receive()[0] is Opcode.CLOSE
+
+    venue.script = script
+    began = time.monotonic()
+    running = Running(venue.url, heartbeat=b'{"op":"ping"}', heartbeat_every_s=0.4, takes_posts=takes_posts)
+    running.up()
+    assert running.frames(1) == [b"a"]
+    deadline = time.monotonic() + 30
+    while (message := running.message()) is None or message.frames != (b"b",):
+        assert time.monotonic() < deadline
+    running.stop.set()
+    assert running.end(30) is None
+    assert [frame for frame, _ in heard] == [(Opcode.TEXT, b'{"op":"ping"}')] * 3
+    # never sooner than asked for; the first is not sent at once
+    assert heard[2][1] - began > 1.1
+
+
+def test_heartbeats_are_sent_beside_a_stream_that_never_rests(venue):
+    beats = []
+
+    def script(peer):
+        peer.socket.settimeout(0.005)
+        deadline = time.monotonic() + 30
+        while len(beats) < 2 and time.monotonic() < deadline:
+            peer.texts(b"x" * 100)
+            try:
+                beats.append(peer.receive())
+            except TimeoutError:
+                continue
+
+    venue.script = script
+    running = Running(venue.url, heartbeat=b"ping", heartbeat_every_s=0.3)
+    assert isinstance(running.end(40), StreamClosed)
+    assert beats == [(Opcode.TEXT, b"ping")] * 2
+
+
+def test_a_heartbeat_waits_for_the_budget_of_messages(venue):
+    beats, ledger = [], RateLedger("binance")
+    budget = ledger.outgoing("market-1")
+    spent = time.monotonic()
+    budget._spent_s.extend([spent] * budget.limit)
+
+    def script(peer):
+        beats.append((peer.receive(), time.monotonic()))
+
+    venue.script = script
+    running = Running(venue.url, ledger=ledger, heartbeat=b"ping", heartbeat_every_s=0.01)
+    assert isinstance(running.end(40), StreamClosed)
+    ((frame, at),) = beats
+    assert frame == (Opcode.TEXT, b"ping") and at - spent >= 1.0
+
+
+def test_a_peer_that_never_answers_heartbeats_is_dead(venue):
+    venue.script = lambda peer: [peer.receive() for _ in range(100)]
+    running = Running(venue.url, heartbeat=b"ping", heartbeat_every_s=0.3, silence_s=0.8)
+    error = running.end(40)
+    assert isinstance(error, StreamClosed) and "silent for" in error.reason
+
+
+def test_a_heartbeat_without_a_pause_is_refused():
+    with pytest.raises(ValueError, match="heartbeats"):
+        StreamConnection(
+            "m", venue="x", url="ws://127.0.0.1:1", streams=(), out=None, ledger=RateLedger("x"), heartbeat=b"p",
+            heartbeat_every_s=0.0,
+        )  # fmt: skip

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binmon.venues.base import ControlReply, MalformedFrame, ShutdownNotice
-from binmon.venues.binance.decoding import BinanceDecoder, first_inexact
+from binmon.venues.binance.decoding import BinanceDecoder
+from binmon.venues.level_texts import first_inexact
 
 EVENT = (
     b'{"e":"depthUpdate","E":1784600000200,"s":"ABCUSDT","U":7001,"u":7004,'

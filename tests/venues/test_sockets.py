@@ -144,3 +144,26 @@ def test_a_rotation_over_real_sockets_misses_no_update(hand: Hand) -> None:
     assert rotated[0].overlap_ms >= 1000
     assert all(after[0] == before[1] + 1 for before, after in itertools.pairwise(ids))
     hand.until(lambda: hand.names() == [rotated[0].successor])
+
+
+def test_what_failed_in_the_midst_of_opening_or_closing_is_done_again(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hand.supervisor, "add", failing)
+        with pytest.raises(ZeroDivisionError):
+            hand.sockets.open("g", "g.1", STREAMS)
+    hand.sockets.open("g", "g.1", STREAMS)
+    hand.sockets.open("g", "g.1", STREAMS)
+    hand.until(lambda: bool(hand.of(FrameChunk, "g.1")))
+    assert hand.names() == ["g.1"]
+    with monkeypatch.context() as broken:
+        broken.setattr(hand.supervisor, "retire", failing)
+        with pytest.raises(ZeroDivisionError):
+            hand.sockets.close("g.1", "rotated: age")
+    hand.sockets.close("g.1", "rotated: age")
+    hand.until(lambda: hand.names() == [])
+    assert hand.of(StreamDown, "g.1")[0].reason == "rotated: age" and len(hand.of(StreamUp, "g.1")) == 1

@@ -11,7 +11,7 @@ import msgspec
 from binmon.messages import OrderAnswered, OrderRequest, OrderState
 from binmon.venues.base import MalformedFrame
 from binmon.venues.binance.time import in_microseconds
-from binmon.venues.trading import Execution
+from binmon.venues.trading import Execution, TradingFees
 
 VENUE = "binance"
 INVALID_TIMESTAMP = -1021
@@ -47,10 +47,33 @@ class _Trade(msgspec.Struct):
     commission_asset: str = msgspec.field(name="commissionAsset", default="")
 
 
+class _Rates(msgspec.Struct):
+    """Parts of one commission; what is missing is zero."""
+
+    taker: Decimal = Decimal(0)
+    buyer: Decimal = Decimal(0)
+    seller: Decimal = Decimal(0)
+
+
+class _Discount(msgspec.Struct):
+    for_account: bool = msgspec.field(name="enabledForAccount", default=False)
+    for_symbol: bool = msgspec.field(name="enabledForSymbol", default=False)
+    asset: str | None = msgspec.field(name="discountAsset", default=None)
+    discount: Decimal = Decimal(0)
+
+
+class _Commission(msgspec.Struct):
+    standard: _Rates = msgspec.field(name="standardCommission")
+    special: _Rates = msgspec.field(name="specialCommission", default_factory=_Rates)
+    tax: _Rates = msgspec.field(name="taxCommission", default_factory=_Rates)
+    discount: _Discount = msgspec.field(default_factory=_Discount)
+
+
 # a decoder keeps nothing between two messages, so threads may share it
 _ORDER = msgspec.json.Decoder(_Order)
 _ORDERS = msgspec.json.Decoder(list[_Order])
 _TRADES = msgspec.json.Decoder(list[_Trade])
+_COMMISSION = msgspec.json.Decoder(_Commission)
 
 
 def microseconds(time: int) -> int:
@@ -133,6 +156,37 @@ def executions(body: bytes) -> list[Execution]:
         )
         for one in decoded(_TRADES, body, "trades")
     ]
+
+
+def fees(symbol: str, body: bytes) -> TradingFees:
+    """What a taker pays in ``symbol`` (reference 3.11). Raises MalformedFrame.
+
+    Standard, special and tax commission add up. The discount touches the standard part alone; whether its figure is what
+    is taken off or what is left the reference leaves open, so of both the dearer one is believed.
+    """
+    answer = decoded(_COMMISSION, body, "commission")
+    parts = (answer.standard, answer.special, answer.tax)
+    discount = answer.discount
+    for rate in (rate for part in parts for rate in (part.taker, part.buyer, part.seller)):
+        if not rate.is_finite():
+            raise MalformedFrame(f"commission of {symbol}: {rate} is no rate")
+    if not (discount.discount.is_finite() and 0 <= discount.discount <= 1):
+        raise MalformedFrame(f"commission of {symbol}: {discount.discount} is no discount")
+    buy = sum((part.taker + part.buyer for part in parts), Decimal(0))
+    sell = sum((part.taker + part.seller for part in parts), Decimal(0))
+    if not (discount.for_account and discount.for_symbol and discount.asset):
+        return TradingFees(VENUE, symbol, buy, sell)
+    taken_off = 1 - max(discount.discount, 1 - discount.discount)
+    standard = answer.standard
+    return TradingFees(
+        VENUE,
+        symbol,
+        buy,
+        sell,
+        discount.asset,
+        buy - taken_off * (standard.taker + standard.buyer),
+        sell - taken_off * (standard.taker + standard.seller),
+    )
 
 
 def is_uncertain(status: int, code: int | None) -> bool:

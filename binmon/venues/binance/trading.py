@@ -34,7 +34,7 @@ from binmon.venues.binance.endpoints import environment_of_all
 from binmon.venues.binance.limits import take_limits
 from binmon.venues.binance.rules import SymbolInfo, trading_rules
 from binmon.venues.binance.signing import Signer
-from binmon.venues.trading import Account, Departure, Execution, Permit, TradingVenue
+from binmon.venues.trading import Account, Departure, Execution, Permit, TradingFees, TradingVenue
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ RECV_WINDOW_MS = 5000  # the venue's advice: or less (reference 2.5)
 MOST_RECV_WINDOW_MS = 60_000
 # request weights, reference 3.2
 _INFO_WEIGHT, _PRICE_WEIGHT, _ACCOUNT_WEIGHT, _ORDER_WEIGHT = 20, 2, 20, 1
-_QUERY_WEIGHT, _OPEN_ORDERS_WEIGHT, _TRADES_WEIGHT = 4, 6, 5
+_QUERY_WEIGHT, _OPEN_ORDERS_WEIGHT, _TRADES_WEIGHT, _COMMISSION_WEIGHT = 4, 6, 5, 20
 _INVALID_SYMBOL = -1121
 # an order that leaves much later than it was decided on is another order
 _ORDER_WAIT_S = 5.0
@@ -222,6 +222,11 @@ class BinanceTrading(TradingVenue):
         parameters = {"symbol": symbol, "orderId": str(order_id), "limit": str(_MOST_TRADES)}
         body = self._signed("GET", path, parameters, _TRADES_WEIGHT, stop)
         return self._read(path, lambda: orders.executions(body))
+
+    def fees(self, symbol: str, stop: threading.Event) -> TradingFees:
+        path = "/api/v3/account/commission"
+        body = self._signed("GET", path, {"symbol": symbol}, _COMMISSION_WEIGHT, stop)
+        return self._read(path, lambda: orders.fees(symbol, body))
 
     def explain(self, error: BinmonError) -> str | None:
         """One line about what to do about ``error``, or None; see `remedies`."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 
-from binmon.errors import NotSent, RateLimited, RequestRefused, RetryError, StatusUnknown, VenueUnreachable
+from binmon.errors import BinmonError, NotSent, RateLimited, RequestRefused, RetryError, StatusUnknown, VenueUnreachable
 from binmon.messages import OrderAnswered, OrderRequest, OrderState, Priority, TradingRules
 from binmon.net.dialogue import Dialogue
 from binmon.net.ledger import ORDERS, RateLedger
@@ -16,7 +16,7 @@ from binmon.venues.base import MalformedFrame
 from binmon.venues.binance import orders, ws_api
 from binmon.venues.binance.signing import Signer
 from binmon.venues.binance.trading import BinanceTrading
-from binmon.venues.trading import Account, Departure, Execution, Permit, TradingVenue
+from binmon.venues.trading import Account, Departure, Execution, Permit, TradingFees, TradingVenue
 
 _LONGEST_WAIT_S = 5.0  # for request weight: an order that waits longer is not the one that was meant
 
@@ -105,3 +105,9 @@ class BinanceWsTrading(TradingVenue):
 
     def executions(self, symbol: str, order_id: int, stop: threading.Event) -> list[Execution]:
         return self._rest.executions(symbol, order_id, stop)
+
+    def fees(self, symbol: str, stop: threading.Event) -> TradingFees:
+        return self._rest.fees(symbol, stop)
+
+    def explain(self, error: BinmonError) -> str | None:
+        return self._rest.explain(error)

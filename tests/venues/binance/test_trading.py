@@ -31,7 +31,7 @@ from binmon.net.rest import RestSession
 from binmon.venues.binance.orders import order_parameters, plain
 from binmon.venues.binance.signing import Signer
 from binmon.venues.binance.trading import BinanceTrading
-from binmon.venues.trading import Account, Execution, Permit
+from binmon.venues.trading import Account, Execution, Permit, TradingFees
 
 URL = "http://127.0.0.1:1"
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -571,3 +571,58 @@ def assert_silent(error: BaseException) -> None:
         text = f"{one}\n{one!r}\n{one.args!r}\n" + "".join(traceback.format_exception(one))
         for secret in (KEY, SECRET, "timestamp=", "signature="):
             assert secret not in text
+
+
+COMMISSION = {
+    "symbol": "ABCUSDT",
+    "standardCommission": {"maker": "0.00080000", "taker": "0.00100000", "buyer": "0.00010000", "seller": "0.00020000"},
+    "specialCommission": {"maker": "0.00000000", "taker": "0.00300000", "buyer": "0.00000000", "seller": "0.00000000"},
+    "taxCommission": {"maker": "0.00000000", "taker": "0.00000000", "buyer": "0.00000000", "seller": "0.01000000"},
+    "discount": {"enabledForAccount": True, "enabledForSymbol": True, "discountAsset": "BNB", "discount": "0.75000000"},
+}
+
+
+def test_fees_add_up_and_the_discount_touches_the_standard_part(canned: responses.RequestsMock) -> None:
+    canned.get(f"{URL}/api/v3/account/commission", json=COMMISSION)
+    assert Desk().venue.fees("ABCUSDT", STOP) == TradingFees(
+        "binance", "ABCUSDT", Decimal("0.0041"), Decimal("0.0142"),
+        "BNB", Decimal("0.0041") - Decimal("0.0011") / 4, Decimal("0.0142") - Decimal("0.0012") / 4,
+    )  # fmt: skip
+    assert fields(canned.calls[0].request)["symbol"] == "ABCUSDT"
+
+
+@pytest.mark.parametrize(
+    "discount",
+    [
+        {**COMMISSION["discount"], "enabledForAccount": False},
+        {**COMMISSION["discount"], "enabledForSymbol": False},
+        {**COMMISSION["discount"], "discountAsset": None},
+        {},
+    ],
+)
+def test_fees_without_a_discount(canned: responses.RequestsMock, discount: dict[str, object]) -> None:
+    canned.get(f"{URL}/api/v3/account/commission", json={**COMMISSION, "discount": discount})
+    expected = TradingFees("binance", "ABCUSDT", Decimal("0.0041"), Decimal("0.0142"))
+    assert Desk().venue.fees("ABCUSDT", STOP) == expected
+
+
+@pytest.mark.parametrize("figure", ["0.25", "0.75"])
+def test_whichever_way_a_discount_is_meant_the_dearer_is_believed(canned: responses.RequestsMock, figure: str) -> None:
+    discount = {**COMMISSION["discount"], "discount": figure}
+    canned.get(f"{URL}/api/v3/account/commission", json={**COMMISSION, "discount": discount})
+    assert Desk().venue.fees("ABCUSDT", STOP).buy_instead == Decimal("0.003825")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"standardCommission": {"taker": "NaN"}},
+        {"standardCommission": {"taker": "x"}},
+        {"standardCommission": None},
+        {"discount": {"discount": "1.5"}},
+    ],
+)
+def test_fees_that_cannot_be_read(canned: responses.RequestsMock, broken: dict[str, object]) -> None:
+    canned.get(f"{URL}/api/v3/account/commission", json={**COMMISSION, **broken})
+    with pytest.raises(VenueFailed):
+        Desk().venue.fees("ABCUSDT", STOP)

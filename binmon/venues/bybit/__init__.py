@@ -1,0 +1,1 @@
+"""Bybit v5, category spot (reference: bybit-v5)."""
