@@ -14,6 +14,7 @@ from binmon.errors import BinmonError
 
 _READY_WITHIN_S = 30.0
 _LOOK_S = 0.1
+_BYBIT = ("bybit_rest", "bybit_public_stream", "bybit_private_stream", "bybit_api_key", "bybit_api_secret")
 
 
 class SandboxFailed(BinmonError):
@@ -22,13 +23,19 @@ class SandboxFailed(BinmonError):
 
 @dataclass(frozen=True, slots=True)
 class SandboxUrls:
-    """Where the sandbox listens, and a key to its own account. ``ws_api`` is empty where it serves none."""
+    """Where the sandbox listens, and a key to its own account. ``ws_api`` is empty where it serves none, as are those of
+    Bybit, whose account and key are its own."""
 
     rest: str
     stream: str
     ws_api: str = ""
     api_key: str = field(default="", repr=False)
     api_secret: str = field(default="", repr=False)
+    bybit_rest: str = ""
+    bybit_public_stream: str = ""
+    bybit_private_stream: str = ""
+    bybit_api_key: str = field(default="", repr=False)
+    bybit_api_secret: str = field(default="", repr=False)
 
 
 class SandboxProcess:
@@ -60,8 +67,9 @@ class SandboxProcess:
         line = stdout.readline() if ready else b""
         try:
             said = json.loads(line)
+            bybit = {name: said.get(name) or "" for name in _BYBIT}
             return SandboxUrls(
-                said["rest"], said["stream"], said.get("ws_api") or "", said["api_key"], said["api_secret"]
+                said["rest"], said["stream"], said.get("ws_api") or "", said["api_key"], said["api_secret"], **bybit
             )
         except (ValueError, KeyError, TypeError):
             self.stop(Deadline(1.0))

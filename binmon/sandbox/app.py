@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -43,7 +44,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rest-port", type=int, metavar="N", help="port of REST; 0 (default): any free one")
     parser.add_argument("--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one")
     parser.add_argument("--ws-api-port", type=int, metavar="N", help="port of the WebSocket API; 0: any free one")
+    parser.add_argument(
+        "--bybit-port", type=int, metavar="N", help="port of the Bybit side, REST and streams; 0: any free one"
+    )
     parser.add_argument("--symbols", type=_symbol_list, metavar="A,B", help="symbols to list (default: eight of them)")
+    parser.add_argument(
+        "--bybit-symbols",
+        type=_symbol_list,
+        metavar="A,B",
+        help="symbols of the Bybit side (default: those of --symbols, else nearly those of the Binance side)",
+    )
+    parser.add_argument(
+        "--bybit-basis-bps", type=float, metavar="X", help="usual distance of its prices from the others (default 8)"
+    )
+    parser.add_argument(
+        "--bybit-maker-fee", metavar="X", help="its fee as a share of what a maker gets (default 0.001)"
+    )
+    parser.add_argument(
+        "--bybit-taker-fee", metavar="X", help="its fee as a share of what a taker gets (default 0.001)"
+    )
+    parser.add_argument(
+        "--bybit-ban-s", type=float, metavar="X", help="seconds that it shuts out an address (default 600)"
+    )
+    parser.add_argument(
+        "--bybit-idle-s", type=float, metavar="X", help="seconds of an idle connection to it (default 600)"
+    )
+    parser.add_argument(
+        "--commission", metavar="X", help="fee of the Binance side as a share of what is got (default 0)"
+    )
     parser.add_argument(
         "--generate", dest="generated_symbols", type=int, metavar="N", help="list N made-up symbols beside those"
     )
@@ -146,7 +174,9 @@ def _read_config(path: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in known:
             raise BadOption(f"{path}: {key}: unknown key, expected one of {', '.join(sorted(known))}")
-        if name == "symbols" and value is not None:
+        if name in _SHARES and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if name in _LISTS and value is not None:
             names = value.split(",") if isinstance(value, str) else value
             value = tuple(str(one).strip() for one in names) if isinstance(names, list) else value
         values[name] = value
@@ -157,6 +187,10 @@ _RANGES: dict[str, tuple[type | tuple[type, ...], float, float, str]] = {
     "rest_port": (int, 0, 65535, "a port from 0 to 65535"),
     "stream_port": (int, 0, 65535, "a port from 0 to 65535"),
     "ws_api_port": (int, 0, 65535, "a port from 0 to 65535"),
+    "bybit_port": (int, 0, 65535, "a port from 0 to 65535"),
+    "bybit_basis_bps": ((int, float), 0, 100, "a number from 0 to 100"),
+    "bybit_ban_s": ((int, float), 0.01, 259_200, "seconds above 0"),
+    "bybit_idle_s": ((int, float), 0.01, 86_400, "seconds above 0"),
     "seed": (int, -(2**63), 2**63, "an integer"),
     "rate": ((int, float), 0.01, 10_000, "a number from 0.01 to 10000"),
     "generated_symbols": (int, 0, 5000, "an integer from 0 to 5000"),
@@ -176,12 +210,20 @@ _RANGES: dict[str, tuple[type | tuple[type, ...], float, float, str]] = {
 }
 
 
+_LISTS = ("symbols", "bybit_symbols")
+_SHARES = ("bybit_maker_fee", "bybit_taker_fee", "commission")
+_SHARE = re.compile(r"0(\.0[0-9]{0,3})?")
+
+
 def _check(key: str, value: object, where: str) -> None:
     if key in _RANGES:
         kind, low, high, expected = _RANGES[key]
         if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:  # type: ignore[operator]
             raise BadOption(f"{where}: expected {expected}, got {value!r}")
-    elif key == "symbols" and value is not None:
+    elif key in _SHARES:
+        if not isinstance(value, str | int | float) or isinstance(value, bool) or _SHARE.fullmatch(str(value)) is None:
+            raise BadOption(f"{where}: expected a share from 0 to 0.0999 with at most 4 decimals, got {value!r}")
+    elif key in _LISTS and value is not None:
         if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
             raise BadOption(f"{where}: expected a list of symbols, got {value!r}")
     elif key == "replay" and value is not None and not isinstance(value, str):
@@ -191,7 +233,9 @@ def _check(key: str, value: object, where: str) -> None:
 def _explain(error: Exception, args: argparse.Namespace) -> str:
     if isinstance(error, OSError) and error.filename is None:
         ports = [
-            f"--{name} {value}" for name in ("rest-port", "stream-port", "ws-api-port") if (value := _port(args, name))
+            f"--{name} {value}"
+            for name in ("rest-port", "stream-port", "ws-api-port", "bybit-port")
+            if (value := _port(args, name))
         ]
         where = " or ".join(ports) or "loopback"
         return f"cannot listen on 127.0.0.1 ({where}): {error.strerror}; expected a free port, or 0 for any"

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.CRITICAL)
 
+_LONGEST_WAIT_S = 3600.0
 _CLOSE_WAIT_S = 1.0
 """Seconds the client gets to answer a close frame."""
 
@@ -160,10 +162,10 @@ class Connection:
 
     # The connection's thread ------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve the connection until it ends."""
+    def run(self, request: Request | None = None) -> None:
+        """Serve the connection until it ends; ``request`` is the upgrade request where it has been read already."""
         try:
-            if self._shake_hands():
+            if self._shake_hands(request):
                 self._serve()
         except OSError as error:
             _log.debug("connection %s: %s", self.identifier, error)
@@ -176,9 +178,9 @@ class Connection:
             self._wake_sender.close()
             self._server.forget(self)
 
-    def _shake_hands(self) -> bool:
+    def _shake_hands(self, request: Request | None) -> bool:
         """Answer the upgrade request; true when the connection is now a websocket."""
-        head = handshake.read_head(self._socket, self._server.stopping)
+        head = request or handshake.read_head(self._socket, self._server.stopping)
         if head is None:
             return False
         self.path = head.path
@@ -239,7 +241,7 @@ class Connection:
                 else:
                     poller.unregister(self._socket)
                 registered = wanted
-            ready = poller.poll(max(0.0, deadline - now) * 1000 + 1)
+            ready = poller.poll(min(max(0.0, deadline - now), _LONGEST_WAIT_S) * 1000 + 1)
             for descriptor, event in ready:
                 if descriptor == self._wake_receiver.fileno():
                     self._obey()

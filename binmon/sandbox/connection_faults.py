@@ -9,6 +9,7 @@ from typing import Any
 from .connection import Connection
 from .fault_kinds import BadFault
 from .frame_faults import frame_bytes
+from .stream_shape import BINANCE, StreamShape
 from .websocket_server import WebSocketServer
 from .ws_api import ApiDialogue
 
@@ -27,10 +28,12 @@ class ConnectionFaults:
         services: Sequence[WebSocketServer],
         later: Later,
         mute: Callable[[dict[str, Any], list[Connection]], None],
+        shape: StreamShape = BINANCE,
     ) -> None:
         self._services = services
         self._later = later
         self._mute = mute
+        self._shape = shape
         self._refusals: list[tuple[str, str | None, float]] = []
         self.kinds: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "disconnect": self.disconnect,
@@ -60,7 +63,7 @@ class ConnectionFaults:
                 continue
             if streams is not None and not set(streams) & set(names):
                 continue
-            if symbols is not None and not {name.split("@", 1)[0].upper() for name in names} & set(symbols):
+            if symbols is not None and not set(map(self._shape.symbol_of, names)) & set(symbols):
                 continue
             chosen.append(connection)
         return chosen

@@ -6,7 +6,7 @@ Parameters, weights and shapes: reference, Binance Spot REST, sections 3.2 to 3.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import payloads, symbols
@@ -43,6 +43,17 @@ class Endpoint:
         known = self.known or ()
         symbol = ("symbol",) if "symbol" in known and "symbols" not in known else ()
         return (*symbol, "interval") if "interval" in known else symbol
+
+    def run(self, parameters: Parameters, micro: bool, also_known: Iterable[str] = ()) -> str:
+        """Check the parameters' names and answer. Raises :class:`~.parameters.ApiError`.
+
+        The order is that of the reference (13, item 5): what is missing, what was not asked for, wrong values.
+        """
+        for name in self.mandatory:
+            parameters.text(name)
+        if self.known is not None:
+            parameters.check_known((*self.known, *also_known))
+        return self.handler(parameters, micro)
 
 
 def constant(weight: int) -> Callable[[Parameters], int]:

@@ -10,16 +10,10 @@ from typing import Any
 
 from . import frames
 from .hub import Message, Subscriber
+from .stream_shape import BINANCE, StreamShape
 
 _ENDLESS = 1 << 62
-DEPTH_SUFFIXES = ("@depth", "@depth@100ms")
-"""How the names of differential depth streams end."""
 _DEPTH_KINDS = ("gap", "duplicate", "reorder", "crossed_book")
-
-
-def symbol_of_stream(stream: str) -> str:
-    """The symbol of a stream name."""
-    return stream.split("@", 1)[0].upper()
 
 
 Book = Callable[[str], dict[str, Any]]
@@ -67,15 +61,16 @@ def spoilt(text: str, mode: str) -> bytes:
 class Aim:
     """Which events and which connections a fault is aimed at: the filters that all event faults share."""
 
-    def __init__(self, options: dict[str, Any], depth_only: bool) -> None:
+    def __init__(self, options: dict[str, Any], depth_only: bool, shape: StreamShape = BINANCE) -> None:
         self.connections = frozenset(options["connection"]) if options.get("connection") else None
         self.streams = frozenset(options["streams"]) if options.get("streams") else None
         self.symbols = frozenset(options["symbols"]) if options.get("symbols") else None
         self._depth_only = depth_only
+        self._shape = shape
 
     def takes(self, stream: str) -> bool:
         """Whether streams of this kind are concerned at all."""
-        return stream.endswith(DEPTH_SUFFIXES) if self._depth_only else True
+        return self._shape.is_depth(stream) if self._depth_only else True
 
     def matches(self, stream: str, symbol: str) -> bool:
         """Whether events of a stream are concerned."""
@@ -91,10 +86,18 @@ class Aim:
 class EventFault:
     """One armed fault of events. The fault board calls it under its lock, once for each event that is published."""
 
-    def __init__(self, kind: str, options: dict[str, Any], wanted_streams: Iterable[str], book: Book) -> None:
+    def __init__(
+        self,
+        kind: str,
+        options: dict[str, Any],
+        wanted_streams: Iterable[str],
+        book: Book,
+        shape: StreamShape = BINANCE,
+    ) -> None:
         self.kind = kind
         self.options = options
-        self.aim = Aim(options, kind in _DEPTH_KINDS)
+        self._shape = shape
+        self.aim = Aim(options, kind in _DEPTH_KINDS, shape)
         self.drops = kind in ("gap", "stall")
         """Whether nothing is left of an event for the connections concerned."""
         self._book = book
@@ -171,7 +174,7 @@ class EventFault:
             return sorted(self.aim.streams)
         if self.aim.symbols is not None:
             return sorted(self.aim.symbols)
-        listened = {symbol_of_stream(stream) for stream in wanted_streams if self.aim.takes(stream)}
+        listened = {self._shape.symbol_of(stream) for stream in wanted_streams if self.aim.takes(stream)}
         return sorted(listened) or ["*"]
 
     def _swap(self, message: Message, key: str, count: int) -> bool:
@@ -223,8 +226,7 @@ class EventFault:
 
         def print_event(micro: bool) -> str:
             event = json.loads(message.payload(micro))
-            prices = {row[0] for row in injected}
-            event["b"] = [*injected, *(row for row in event["b"] if row[0] not in prices)]
+            self._shape.put_bids(event, injected)
             return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
 
         return Message(message.stream, message.symbol, print_event)

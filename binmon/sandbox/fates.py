@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .http_server import Answer
 from .parameters import ApiError
-from .rest import Answer
 from .rest_faults import infrastructure_page
 
 TIMEOUT_TEXT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."

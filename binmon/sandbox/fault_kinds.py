@@ -12,6 +12,7 @@ events, :data:`REST_ORDER` for REST answers. Of several faults of one kind the o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .fault_options import CONNECTION, COUNT, REQUIRED, SECONDS, SERVICE, STREAMS, SYMBOL, SYMBOLS, Kind, Option
@@ -245,17 +246,17 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def checked(request: object) -> tuple[str, dict[str, Any]]:
+def checked(request: object, kinds: Mapping[str, Kind] = KINDS) -> tuple[str, dict[str, Any]]:
     """Check a request against the table; returns the kind and all its options, defaults filled in.
 
     Raises :class:`BadFault`.
     """
     if not isinstance(request, dict) or not isinstance(request.get("kind"), str):
-        raise BadFault(f'expected {{"kind": one of {", ".join(KINDS)}}}')
+        raise BadFault(f'expected {{"kind": one of {", ".join(kinds)}}}')
     name = request["kind"]
-    kind = KINDS.get(name)
+    kind = kinds.get(name)
     if kind is None:
-        raise BadFault(f"unknown kind {name!r}, expected one of {', '.join(KINDS)}")
+        raise BadFault(f"unknown kind {name!r}, expected one of {', '.join(kinds)}")
     unknown = sorted(set(request) - {"kind"} - set(kind.options))
     if unknown:
         raise BadFault(f"{name} has no option {unknown[0]!r}, expected {', '.join(kind.options) or 'none'}")
@@ -289,7 +290,7 @@ def _converted(name: str, key: str, option: Option, value: Any) -> Any:
     return fitting
 
 
-def table() -> dict[str, Any]:
+def table(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
     """The table as JSON, for ``GET /sandbox/faults``."""
     return {
         name: {
@@ -304,5 +305,5 @@ def table() -> dict[str, Any]:
                 for key, option in kind.options.items()
             },
         }
-        for name, kind in KINDS.items()
+        for name, kind in kinds.items()
     }

@@ -17,8 +17,11 @@ from typing import Any
 from .clock import VenueClock
 from .connection import Connection
 from .connection_faults import ConnectionFaults, hit
+from .dialects import BINANCE_DIALECT, Dialect, OrdersSide
 from .event_faults import EventFault
-from .fault_kinds import EVENT_ORDER, BadFault, checked
+from .fates import Fate
+from .fault_kinds import EVENT_ORDER, BadFault, checked, table
+from .http_server import Answer
 from .hub import Message, StreamHub, Subscriber
 from .lag_faults import SnapshotLag, StreamLag
 from .level_faults import CorruptLevel, healed
@@ -28,11 +31,8 @@ from .market_faults import MarketFaults
 from .private_fault_kinds import PRIVATE_KINDS
 from .private_faults import PrivateFaults
 from .replay import Replay
-from .rest import Answer
 from .rest_faults import RestFault, StaleSnapshot
-from .streams import SERVICE as STREAM_SERVICE
 from .symbol_market import MAX_DEPTH
-from .trading.operations import PrivateSide
 from .user_streams import UserStreams
 from .venue_books import VenueBooks
 from .websocket_server import WebSocketServer
@@ -60,13 +60,15 @@ class FaultBoard:
         ledger: WeightLedger,
         market: Market | None,
         replay: Replay | None,
-        side: PrivateSide | None,
+        side: OrdersSide | None,
         private: PrivateFaults,
         users: UserStreams,
+        dialect: Dialect = BINANCE_DIALECT,
     ) -> None:
         """``services`` may grow after this. There is no private side, and no market, in a replay."""
         self._hub = hub
-        self._connections = ConnectionFaults(services, self.later, self._mute)
+        self.dialect = dialect
+        self._connections = ConnectionFaults(services, self.later, self._mute, dialect.shape)
         self._private = private
         self._users = users
         self._side = side
@@ -91,7 +93,7 @@ class FaultBoard:
 
     def inject(self, request: object) -> dict[str, Any]:
         """Carry out one request of the fault desk. Raises :class:`BadFault`."""
-        kind, options = checked(request)
+        kind, options = checked(request, self.dialect.kinds)
         if self._market is None and kind in _MARKET_KINDS:
             raise BadFault(f"{kind} needs a generated market; this sandbox serves a recording")
         for name in options.get("symbols") or ():
@@ -108,6 +110,10 @@ class FaultBoard:
                 return part.kinds[kind](options)
         handler: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_do_{kind}")
         return handler(options)
+
+    def table(self) -> dict[str, Any]:
+        """The kinds of faults as JSON."""
+        return table(self.dialect.kinds)
 
     def active(self) -> list[dict[str, Any]]:
         """Faults that are still armed."""
@@ -188,11 +194,19 @@ class FaultBoard:
             answer = true_answer()
             fate = self._private.take_fate()
             if fate is not None:
-                return fate.rest(answer)
+                return self.meet(fate, answer)
             return snapshot.answer(query, answer) if snapshot is not None else answer
 
         answer = spoiler.answer(venue_answer) if spoiler is not None else venue_answer()
         return slow.delayed(answer) if slow is not None else answer
+
+    def meet(self, fate: Fate, answer: Answer) -> Answer:
+        """What REST answers where a fault has decided about the answer to an order."""
+        return fate.rest(answer)
+
+    def rest_fault(self, options: dict[str, Any]) -> RestFault:
+        """A fault of the kind ``rest``."""
+        return RestFault("rest", options)
 
     def refuse_connection(self, service: str) -> str | None:
         """How new connections of a service are refused now; ``None``: they are not."""
@@ -201,7 +215,7 @@ class FaultBoard:
     # Kinds ------------------------------------------------------------------------------------------------------
 
     def _arm_event(self, kind: str, options: dict[str, Any]) -> dict[str, Any]:
-        self._arm(EventFault(kind, options, self._hub.wanted_streams(), self._books.book))
+        self._arm(EventFault(kind, options, self._hub.wanted_streams(), self._books.book, self.dialect.shape))
         return {"kind": kind}
 
     def _arm(self, fault: EventFault | CorruptLevel | StreamLag) -> None:
@@ -219,16 +233,18 @@ class FaultBoard:
 
     def _mute(self, options: dict[str, Any], connections: list[Connection]) -> None:
         """Lose the events of some connections for a while."""
-        for service in (STREAM_SERVICE, WS_API_SERVICE):
-            numbers = [one.identifier for one in connections if one.service == service]
-            if numbers and service == STREAM_SERVICE:
-                self._arm_event("stall", {**options, "connection": numbers})
-            elif numbers:
-                self._private.arm("stall", {"seconds": options["seconds"], "connection": numbers})
+        streams, others = (
+            [one.identifier for one in connections if (one.service == self.dialect.stream_service) is wanted]
+            for wanted in (True, False)
+        )
+        if streams:
+            self._arm_event("stall", {**options, "connection": streams})
+        if others:
+            self._private.arm("stall", {"seconds": options["seconds"], "connection": others})
 
     def _do_rest(self, options: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
-            self._rest.append(RestFault("rest", options))
+            self._rest.append(self.rest_fault(options))
         return {"kind": "rest"}
 
     def _do_stale_snapshot(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +258,7 @@ class FaultBoard:
         if not options["ms"]:
             raise BadFault("snapshot_lag: option 'ms' is 0, expected a number above or below zero")
         if options["ms"] < 0:
-            self._arm(StreamLag(options))
+            self._arm(StreamLag(options, self.dialect.shape))
         else:
             fault = SnapshotLag(options, self._the_market)
             with self._lock:
@@ -326,7 +342,7 @@ class FaultBoard:
         return self._market
 
     @property
-    def _the_side(self) -> PrivateSide:
+    def _the_side(self) -> OrdersSide:
         assert self._side is not None
         return self._side
 

@@ -104,6 +104,11 @@ class OrderFlow:
             self._fill_towards(side, price, time_us)
             self._extend(side, self._instrument.levels - engine.level_count(side), time_us)
 
+    def scale(self, factor: float) -> None:
+        """Let the price wander to a multiple of what it is, by the usual orders and trades."""
+        self._anchor *= factor
+        self._middle *= factor
+
     def keep_off(self, side: Side, price: int, until_us: int) -> None:
         """Neither place nor cancel anything at a price until a moment; takers may still reach it, and jumps end it."""
         self._kept_off[side, price] = until_us

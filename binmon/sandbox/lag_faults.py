@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from .event_faults import Aim
+from .http_server import Answer
 from .hub import Message, Subscriber
 from .market import Market, UnknownSymbol
 from .matching import LevelChange, Side
 from .parameters import Parameters
-from .rest import Answer
 from .rest_faults import symbol_of
+from .stream_shape import BINANCE, StreamShape
 from .symbol_market import MAX_DEPTH, SymbolMarket
 
 
@@ -156,9 +157,9 @@ class StreamLag:
     kind = "snapshot_lag"
     drops = True
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], shape: StreamShape = BINANCE) -> None:
         self.options = options
-        self.aim = Aim(options, depth_only=False)
+        self.aim = Aim(options, depth_only=False, shape=shape)
         self._lag_s = -options["ms"] / 1000
         seconds = options["seconds"]
         self._until = time.monotonic() + seconds if seconds is not None else None

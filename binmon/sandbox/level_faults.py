@@ -15,9 +15,10 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from .decimals import format_e8, parse_e8
-from .event_faults import Aim, symbol_of_stream
+from .event_faults import Aim
 from .fault_kinds import BadFault
 from .hub import Message, Subscriber
+from .stream_shape import symbol_of_stream
 
 _LONGEST_SEARCH = 500
 """Levels behind the one at ``rank`` that are searched for a free price."""

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from . import payloads, symbols
 from .clock import VenueClock
@@ -39,10 +40,27 @@ class UnknownSymbol(LookupError):
 class Market:
     """All symbols of the sandbox. Reading and changing it is safe from any thread."""
 
-    def __init__(self, instruments: list[Instrument], hub: StreamHub, clock: VenueClock, seed: int) -> None:
+    def __init__(
+        self,
+        instruments: list[Instrument],
+        hub: StreamHub,
+        clock: VenueClock,
+        seed: int | str,
+        *,
+        symbol_of: Callable[[str], str] = lambda stream: stream.split("@", 1)[0].upper(),
+        describe: Callable[[str], Instrument] | None = None,
+        name: str = "sandbox-market",
+    ) -> None:
+        """``symbol_of`` gives the symbol of a stream's name, ``describe`` the instrument of a symbol to be listed later
+        (raises ``ValueError`` for what cannot be one), ``name`` is that of the thread."""
         self.hub = hub
         self.clock = clock
         self._seed = seed
+        self._symbol_of = symbol_of
+        self._describe = describe or self._known_or_generated
+        self._name = name
+        self.after_tick: Callable[[int, int], None] | None = None
+        """Called in each step of 10 ms with its number and the venue's time in µs, before what is queued is sent."""
         self._lock = threading.RLock()
         self._symbols: dict[str, SymbolMarket] = {}
         self._phases: list[tuple[SymbolMarket, ...]] = [()] * _PHASES
@@ -64,7 +82,7 @@ class Market:
 
     def start(self) -> None:
         """Start the scheduler thread."""
-        self._thread = threading.Thread(target=self._run, name="sandbox-market", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -92,8 +110,7 @@ class Market:
         with self._lock:
             if name in self._symbols:
                 raise ValueError(f"symbol {name} is listed already")
-            known = {instrument.symbol: instrument for instrument in symbols.default_instruments()}
-            self._add(known.get(name) or symbols.generated_instrument(name, self._seed), fresh=True, status=status)
+            self._add(self._describe(name), fresh=True, status=status)
 
     def remove_symbol(self, name: str) -> None:
         """Delist a symbol. Raises :class:`UnknownSymbol`."""
@@ -117,6 +134,15 @@ class Market:
         with self._lock:
             self._frozen_until = time.monotonic() + seconds
 
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing happens for a while."""
+        return time.monotonic() < self._frozen_until
+
+    def _known_or_generated(self, name: str) -> Instrument:
+        known = {instrument.symbol: instrument for instrument in symbols.default_instruments()}
+        return known.get(name) or symbols.generated_instrument(name, self._seed)
+
     def _add(self, instrument: Instrument, fresh: bool, status: str | None = None) -> None:
         name = instrument.symbol
         market = SymbolMarket(
@@ -136,7 +162,7 @@ class Market:
             if stream.startswith("!"):
                 self._sleepers_wanted.extend(list(self._symbols))
             else:
-                self._sleepers_wanted.append(stream.split("@", 1)[0].upper())
+                self._sleepers_wanted.append(self._symbol_of(stream))
 
     def _wake_some(self, now: float) -> None:
         """Wake symbols that are wanted, for a part of a step at most, and take up those that woke."""
@@ -181,6 +207,8 @@ class Market:
                 market.push_slow(now_us, second)
         if tenth == 0:
             self._push_mini_tickers(now_us)
+        if self.after_tick is not None:
+            self.after_tick(number, now_us)
         self.hub.flush()
 
     def _act(self, now: float) -> None:

@@ -15,8 +15,24 @@ class SandboxOptions:
     """Port of the market streams; 0 takes any free one."""
     ws_api_port: int = 0
     """Port of the WebSocket API; 0 takes any free one."""
+    bybit_port: int = 0
+    """Port of the Bybit side, REST and streams alike; 0 takes any free one."""
     symbols: tuple[str, ...] | None = None
     """Symbols to list; ``None`` lists the default ones."""
+    bybit_symbols: tuple[str, ...] | None = None
+    """Symbols of the Bybit side; ``None``: those of ``symbols``, or by default nearly the same as the Binance side."""
+    bybit_basis_bps: float = 8.0
+    """How far the prices of the Bybit side usually are from the others, in hundredths of a percent; 0: not at all."""
+    bybit_maker_fee: str = "0.001"
+    """Share of what it gets that an account of the Bybit side pays for a fill as a maker."""
+    bybit_taker_fee: str = "0.001"
+    """The same for a fill as a taker."""
+    bybit_ban_s: float = 600.0
+    """How long an address is shut out from the Bybit side that asks too often."""
+    bybit_idle_s: float = 600.0
+    """Seconds after which an idle connection of the Bybit side is cut, unless its URL says otherwise."""
+    commission: str = "0"
+    """Share of what it gets that an account of the Binance side pays for a fill; the venue's testnet takes none."""
     generated_symbols: int = 0
     """Symbols with made-up names listed beside those, most of them quiet and shallow, for a whole market."""
     generated_rate: float | None = None

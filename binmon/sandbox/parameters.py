@@ -97,6 +97,10 @@ class Parameters:
             raise missing(name)
         return value
 
+    def text_or_empty(self, name: str) -> str:
+        """A parameter as text; empty when it is absent or empty."""
+        return self._values.get(name, "")
+
     def optional_text(self, name: str) -> str | None:
         """An optional text; empty is an error, absent is ``None``."""
         value = self._values.get(name)

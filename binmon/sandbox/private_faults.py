@@ -7,13 +7,13 @@ is to become of an answer is remembered for the thread that makes it, and taken 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .fates import TIMEOUT_TEXT, Fate
 from .parameters import ApiError, Parameters
+from .rest_faults import Counted
 from .trading.accounts import UserEvent
 from .trading.operations import Call, Operation
 from .user_streams import Way
@@ -21,35 +21,27 @@ from .user_streams import Way
 _REPORT_KINDS = ("report_delay", "report_lost", "report_duplicate", "stall")
 
 
-class _Armed:
-    """A fault that ends after a number of hits or some seconds."""
+@dataclass(frozen=True)
+class Asked:
+    """A request as faults of orders look at it."""
+
+    method: str | None
+    """Its name, as the option ``method`` gives it."""
+    is_order: bool
+    """Whether it places an order."""
+    symbol: str
+    client_order_id: str
+
+
+class _Armed(Counted):
+    """A fault about some orders."""
 
     def __init__(self, kind: str, options: dict[str, Any]) -> None:
-        self.kind = kind
-        self.options = options
-        seconds, count = options.get("seconds"), options.get("count")
-        self._until = time.monotonic() + seconds if seconds is not None else None
-        self._left: int | None = count if count is not None else 1 if seconds is None else None
-        self._symbols = frozenset(options["symbols"]) if options.get("symbols") else None
+        super().__init__(kind, options)
         self._own_id: str = options.get("client_order_id") or ""
 
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self._left == 0 or (self._until is not None and time.monotonic() >= self._until)
-
-    def describe(self) -> dict[str, Any]:
-        """What is left, for ``GET /sandbox/state``."""
-        given = {key: value for key, value in self.options.items() if value is not None}
-        return {"kind": self.kind, **given} | ({} if self._left is None else {"left": self._left})
-
-    def use(self) -> None:
-        """Count one hit."""
-        if self._left is not None:
-            self._left -= 1
-
     def _concerns(self, symbol: str, client_order_id: str) -> bool:
-        return (self._symbols is None or symbol in self._symbols) and client_order_id.startswith(self._own_id)
+        return self.names(symbol) and client_order_id.startswith(self._own_id)
 
 
 class ReportFault(_Armed):
@@ -89,12 +81,11 @@ class ReportFault(_Armed):
 class OrderFault(_Armed):
     """Refuses or loses orders, or the answers to them."""
 
-    def hits(self, operation: Operation, parameters: Parameters) -> bool:
+    def hits(self, asked: Asked) -> bool:
         """Whether a request is concerned."""
         methods = self.options["method"]
-        wanted = operation.is_order if methods is None else operation.method in methods
-        own_id = _text(parameters, "newClientOrderId") or _text(parameters, "origClientOrderId")
-        return not self.finished and wanted and self._concerns(_text(parameters, "symbol"), own_id)
+        wanted = asked.is_order if methods is None else asked.method in methods
+        return not self.finished and wanted and self._concerns(asked.symbol, asked.client_order_id)
 
     @property
     def fate(self) -> Fate:
@@ -168,24 +159,29 @@ class PrivateFaults:
         self._fates.next = None
         if not self._faults:
             return operation.handler(call)
-        refusing = self._use(("order_refuse", "order_lost"), operation, call)
+        asked = _asked(operation, call.parameters)
+        refusing = self.use(("order_refuse", "order_lost"), asked)
         if refusing is not None and refusing.kind == "order_refuse":
             options = refusing.options
             raise ApiError(options["status"], options["code"], options["message"])
         if refusing is not None:
-            self._fates.next = refusing.fate
+            self.decide(refusing)
             raise ApiError(refusing.options["status"], -1007, TIMEOUT_TEXT)
         result = operation.handler(call)
-        lost = self._use(("answer_lost",), operation, call) or self._use(("report_before_answer",), operation, call)
+        lost = self.use(("answer_lost",), asked) or self.use(("report_before_answer",), asked)
         if lost is not None:
-            self._fates.next = lost.fate
+            self.decide(lost)
         return result
 
-    def _use(self, kinds: tuple[str, ...], operation: Operation, call: Call) -> OrderFault | None:
+    def decide(self, fault: OrderFault) -> None:
+        """Let a fault decide what becomes of the answer that this thread makes."""
+        self._fates.next = fault.fate
+
+    def use(self, kinds: tuple[str, ...], asked: Asked) -> OrderFault | None:
         """The oldest fault of these kinds that hits a request; it is counted."""
         with self._lock:
             for fault in self._faults:
-                if isinstance(fault, OrderFault) and fault.kind in kinds and fault.hits(operation, call.parameters):
+                if isinstance(fault, OrderFault) and fault.kind in kinds and fault.hits(asked):
                     fault.use()
                     self._prune()
                     return fault
@@ -196,9 +192,6 @@ class PrivateFaults:
         self.armed = any(isinstance(fault, ReportFault) for fault in self._faults)
 
 
-def _text(parameters: Parameters, name: str) -> str:
-    """A parameter as text; empty when it is absent or empty."""
-    try:
-        return parameters.text(name)
-    except ApiError:
-        return ""
+def _asked(operation: Operation, parameters: Parameters) -> Asked:
+    own_id = parameters.text_or_empty("newClientOrderId") or parameters.text_or_empty("origClientOrderId")
+    return Asked(operation.method, operation.is_order, parameters.text_or_empty("symbol"), own_id)

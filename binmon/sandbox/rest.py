@@ -7,49 +7,24 @@ desk.
 from __future__ import annotations
 
 import json
-import logging
-import socket
-import socketserver
-import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .clock import VenueClock
 from .endpoints import Endpoint
 from .handshake import TIME_UNITS
+from .http_server import HTML_TYPE, Answer, HttpServer
 from .limits import Verdict, WeightLedger
 from .parameters import ApiError, Parameters
 from .trading.operations import Call, Operation, PrivateSide
 from .trading.signatures import rest_payload
 
-_log = logging.getLogger(__name__)
-
 _GONE = (
     "<html>\r\n<head><title>410 Gone</title></head>\r\n<body><center><h1>410 Gone</h1></center></body>\r\n</html>\r\n"
 )
-_JSON, _HTML = "application/json;charset=UTF-8", "text/html"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer. ``break_after`` cuts the connection after that many body bytes; ``reset`` answers nothing.
-
-    ``from_venue`` is false for what a firewall or proxy before the venue answers: it knows no request weight.
-    """
-
-    status: int
-    body: str
-    content_type: str = _JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-    break_after: int | None = None
-    reset: bool = False
-    delay_s: float = 0.0
-    from_venue: bool = True
 
 
 Desk = Callable[[str, str, bytes], Answer]
@@ -86,30 +61,19 @@ class RestServer:
         self.ledger = ledger
         self.desk = desk
         self.disturb = disturb
-        self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._paths: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
-        self._server = _Server(("127.0.0.1", port), _Handler, self)
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name="sandbox-rest",
-            daemon=True,
-        )
+        self._server = HttpServer(port, self.answer, "sandbox-rest")
+        self.port: int = self._server.port
 
     def start(self) -> None:
         """Start serving."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self, timeout_s: float) -> None:
         """Stop serving and cut the connections that are kept alive."""
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.cut_connections()
-        self._server.server_close()
-        self._thread.join(timeout_s)
+        self._server.stop(timeout_s)
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Requests by path and by status."""
@@ -147,19 +111,13 @@ class RestServer:
         if verdict.status != 200:
             return refused(verdict, self.ledger.limit)
         if path.startswith("/api/v3/userDataStream"):
-            return Answer(410, _GONE, _HTML)
+            return Answer(410, _GONE, HTML_TYPE)
         if path in self._private_paths or (endpoint is not None and method != "GET"):
             return _error(ApiError(405, -1020, f"Request method '{method}' not supported"))
         if endpoint is None:
             return _not_found(headers)
         try:
-            micro = _wants_microseconds(headers)
-            # The order of the reference: what is missing, then what was not asked for, then wrong values.
-            for name in endpoint.mandatory:
-                parameters.text(name)
-            if endpoint.known is not None:
-                parameters.check_known(endpoint.known)
-            return Answer(200, endpoint.handler(parameters, micro))
+            return Answer(200, endpoint.run(parameters, _wants_microseconds(headers)))
         except ApiError as error:
             return _error(error)
 
@@ -229,90 +187,5 @@ def _error(error: ApiError) -> Answer:
 
 def _not_found(headers: Mapping[str, str]) -> Answer:
     if "text/html" in headers.get("Accept", ""):
-        return Answer(404, "<html><body><h2>404 Not found</h2></body></html>", _HTML)
+        return Answer(404, "<html><body><h2>404 Not found</h2></body></html>", HTML_TYPE)
     return Answer(404, json.dumps({"code": -1000, "msg": "Path not found."}))
-
-
-class _Server(ThreadingHTTPServer):
-    """Keeps track of open connections, so that stopping does not wait for idle clients."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(
-        self, address: tuple[str, int], handler: type[socketserver.BaseRequestHandler], owner: RestServer
-    ) -> None:
-        self.owner = owner
-        self._open_lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._open_lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._open_lock:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut_connections(self) -> None:
-        with self._open_lock:
-            for connection in self._open:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        _log.debug("REST connection from %s failed", client_address, exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One HTTP connection."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    server: _Server
-
-    def version_string(self) -> str:
-        return "nginx"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        _log.debug(format, *args)
-
-    def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() and length != "0" else b""
-        owner = self.server.owner
-        headers = {"Accept": self.headers.get("Accept", "")}
-        for name in ("X-MBX-TIME-UNIT", "X-MBX-APIKEY"):
-            if value := self.headers.get(name):
-                headers[name] = value
-        answer = owner.answer(self.command, self.path, headers, self.client_address[0], body)
-        if answer.delay_s and owner.stopping.wait(answer.delay_s):
-            self.close_connection = True  # The sandbox stops; the client's connection is cut already.
-            return
-        if answer.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
-            return
-        data = answer.body.encode()
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if answer.break_after is not None:
-            data = data[: answer.break_after]
-            self.close_connection = True
-        if self.command != "HEAD":
-            self.wfile.write(data)
-        self.wfile.flush()
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
+from .http_server import Answer
 from .parameters import ApiError
-from .rest import Answer
 
 _HTML = "text/html"
 _ERRORS = {
@@ -36,16 +36,16 @@ def infrastructure_page(status: int, headers: dict[str, str]) -> Answer:
     return Answer(status, page, _HTML, headers, from_venue=False)
 
 
-class _Counted:
+class Counted:
     """A fault that ends after a number of requests or some seconds."""
 
     def __init__(self, kind: str, options: dict[str, Any]) -> None:
         self.kind = kind
         self.options = options
-        seconds, count = options["seconds"], options["count"]
+        seconds, count = options.get("seconds"), options.get("count")
         self._until = time.monotonic() + seconds if seconds is not None else None
         self._left: int | None = count if count is not None else 1 if seconds is None else None
-        self._symbols = frozenset(options["symbols"]) if options["symbols"] else None
+        self._symbols = frozenset(options["symbols"]) if options.get("symbols") else None
 
     @property
     def finished(self) -> bool:
@@ -55,10 +55,10 @@ class _Counted:
     def describe(self) -> dict[str, Any]:
         """What is left, for ``GET /sandbox/state``."""
         given = {key: value for key, value in self.options.items() if value is not None}
-        return {"kind": self.kind, **given, "left": self._left}
+        return {"kind": self.kind, **given} | ({} if self._left is None else {"left": self._left})
 
     def use(self) -> None:
-        """Count one request."""
+        """Count one hit."""
         if self._left is not None:
             self._left -= 1
 
@@ -70,7 +70,7 @@ class _Counted:
         return self._symbols is None or symbol in self._symbols
 
 
-class RestFault(_Counted):
+class RestFault(Counted):
     """Spoils answers (kind ``rest``)."""
 
     @property
@@ -96,7 +96,7 @@ class RestFault(_Counted):
         """The answer in place of the true one."""
         mode, status = self.options["mode"], self.options["status"]
         if mode == "status":
-            return self._failure(status or 503)
+            return self.failure(status or 503)
         if mode == "html":
             return infrastructure_page(status or 200, {})
         if mode == "reset":
@@ -110,7 +110,8 @@ class RestFault(_Counted):
             return self.delayed(answer)
         return replace(answer, break_after=len(answer.body.encode()) // 2)
 
-    def _failure(self, status: int) -> Answer:
+    def failure(self, status: int) -> Answer:
+        """The answer with an error status."""
         retry_after = self.options["retry_after"]
         if retry_after is None and status in (418, 429):
             retry_after = 1
@@ -124,7 +125,7 @@ class RestFault(_Counted):
         return Answer(status, error.body(), headers=headers)
 
 
-class StaleSnapshot(_Counted):
+class StaleSnapshot(Counted):
     """Answers depth with an old book (kind ``stale_snapshot``); ``frozen`` holds a depth body a symbol."""
 
     def __init__(self, kind: str, options: dict[str, Any], frozen: dict[str, dict[str, Any]]) -> None:

@@ -8,11 +8,13 @@ import logging
 import os
 import time
 from collections import Counter
+from decimal import Decimal
 from typing import Any, Self
 
 from . import symbols
+from .bybit.venue import BybitVenue
 from .clock import VenueClock
-from .desk import FaultDesk
+from .desk import FaultDesk, Side
 from .endpoints import Endpoint, Routes
 from .faults import FaultBoard
 from .hub import StreamHub
@@ -25,6 +27,7 @@ from .replay import Replay, ReplayRoutes, load_recording
 from .rest import RestServer
 from .streams import stream_server
 from .symbol_market import SymbolMarket
+from .trading.accounts import CommissionRates
 from .trading.keys import IssuedKey, open_accounts
 from .trading.operations import PrivateSide
 from .user_streams import UserStreams
@@ -77,6 +80,8 @@ class Sandbox:
         if self.market is not None:
             self.private = PrivateSide(self.market, self.clock)
             self._keys = open_accounts(self.private.accounts, options.seed, self.api_key, self.api_secret)
+            for account in self.private.accounts.all():
+                account.commission = CommissionRates(Decimal(options.commission), Decimal(options.commission))
         self._key_files = KeyFiles(self._keys)
         answers = PrivateFaults()
         self.users = UserStreams(self.clock, answers)
@@ -102,14 +107,25 @@ class Sandbox:
             lambda seconds, send: self.faults.later(seconds, send, even_if_cleared=True),
         )  # fmt: skip
         orders = self.private.ledger if self.private is not None else None
-        desk = FaultDesk(self.faults, self.state, orders)
+        balances = self.private.balances if self.private is not None else None
+        sides = {"binance": Side(self.faults, self.state, orders, balances)}
+        self.bybit: BybitVenue | None = None
+        """The Bybit side; a replay has none."""
+        desk = FaultDesk(sides, "binance")
         try:
             self.streams = self._serve(stream_server(options, self.hub, self.clock, identifiers))
             self.ws_api = self._serve(ws_api_server(options, venue, identifiers))
             self.rest = RestServer(
                 options.rest_port, table, self.clock, self.ledger, desk.answer, self.faults.disturb_rest, self.private
             )
-        except OSError:
+            try:
+                if self.market is not None:
+                    self.bybit = BybitVenue(options, self.market, identifiers, sides)
+                    sides["bybit"] = self.bybit.desk_side()
+            except (OSError, ValueError):
+                self.rest.stop(0.1)
+                raise
+        except (OSError, ValueError):
             for service in self.services:
                 service.stop(time.monotonic())
             raise
@@ -157,11 +173,15 @@ class Sandbox:
         for service in self.services:
             service.start()
         self.rest.start()
+        if self.bybit is not None:
+            self.bybit.start()
 
     def stop(self, deadline_s: float = 2.0) -> None:
         """Close everything within ``deadline_s`` seconds."""
         deadline = time.monotonic() + deadline_s
         self.faults.stop()
+        if self.bybit is not None:
+            self.bybit.stop(time.monotonic() + deadline_s / 3)
         if self.market is not None:
             self.market.stop(deadline_s / 4)
         if self.replay is not None:
@@ -191,6 +211,7 @@ class Sandbox:
             "api_secret": self.api_secret,
             "keys": self._key_files.describe(),
             "symbols": self.symbols,
+            **(self.bybit.ready() if self.bybit is not None else {}),
             "pid": os.getpid(),
         }
 

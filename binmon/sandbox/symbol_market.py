@@ -52,6 +52,8 @@ class SymbolMarket:
         self._watchers: tuple[Watcher, ...] = ()
         self.owners: Owners | None = None
         """Told what happens to the orders of others than the flow; set under :attr:`lock` before the first of them."""
+        self.on_trades: Callable[[list[Trade]], None] | None = None
+        """Told the trades of each action, before :attr:`owners` are; :attr:`lock` is held."""
         self._status = instrument.status
         self._stream = instrument.symbol.lower()
         self._names = {
@@ -241,6 +243,8 @@ class SymbolMarket:
                     return payloads.aggregate_trade_json(instrument, now_us, aggregate, micro)
 
                 self._hub.publish(self._names["aggTrade"], symbol, print_aggregate)
+        if self.on_trades is not None:
+            self.on_trades(trades)
         if self.owners is not None and any(trade.maker_owner != FLOW or trade.taker_owner != FLOW for trade in trades):
             self.owners.traded(self, trades)
 
@@ -366,6 +370,10 @@ class SymbolMarket:
         """Price of the last trade in ticks; ``None`` when there never was one."""
         with self.lock:
             return self._history.last_price()
+
+    def last_price_unlocked(self) -> int | None:
+        """The same, perhaps a trade older: safe where another symbol's lock is held already."""
+        return self._history.last_price()
 
     def average_price(self, now_us: int) -> tuple[int, int] | None:
         """Volume-weighted price of the last 5 minutes in ticks, and the time of the last trade in µs.

@@ -146,7 +146,7 @@ _QUOTE_VALUE = {"BTC": 65_000.0, "ETH": 3_400.0, "BNB": 600.0, "BRL": 0.2, "TRY"
 """Rough worth of one unit of a quote asset in US dollars; 1 for those not named."""
 
 
-def generated_instrument(symbol: str, seed: int) -> Instrument:
+def generated_instrument(symbol: str, seed: int | str) -> Instrument:
     """An instrument with plausible metadata for a symbol nobody described; the same for the same name and seed.
 
     Raises ``ValueError`` when the text cannot name a symbol.

@@ -65,10 +65,15 @@ class UserSubscription:
         """Send what is due; nothing overtakes what came before it."""
         while self._held and self._held[0][0] <= now:
             _, event, stamped_late = self._held.popleft()
-            text = event.text(self.micro)
-            if stamped_late:
-                text = _EVENT_TIME.sub(f'"E":{stamp(clock.now_us(), self.micro)}', text, count=1)
-            self._send(envelope(self._identifier, text))
+            for text in self._texts(event, clock.now_us() if stamped_late else None):
+                self._send(text)
+
+    def _texts(self, event: UserEvent, stamped_us: int | None) -> list[str]:
+        """The messages that tell an event, with another event time where one is given (µs)."""
+        text = event.text(self.micro)
+        if stamped_us is not None:
+            text = _EVENT_TIME.sub(f'"E":{stamp(stamped_us, self.micro)}', text, count=1)
+        return [envelope(self._identifier, text)]
 
     def hurry(self) -> None:
         """Let everything go at the next :meth:`release`."""

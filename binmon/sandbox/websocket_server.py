@@ -14,6 +14,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
+from websockets.http11 import Request
+
 from .clock import VenueClock
 from .connection import Connection
 from .dialogue import Dialogue
@@ -30,13 +32,13 @@ class WebSocketServer:
 
     ``service`` is its name in the state and for faults, ``identifiers`` numbers the connections (services that share
     it never use a number twice), ``messages_per_second`` is what a client may send (``None``: as much as it likes).
-    Raises ``OSError`` from the constructor when the port is taken.
+    Without a ``port`` it listens nowhere: connections are handed to it (:meth:`adopt`). Raises ``OSError`` from the constructor when the port is taken.
     """
 
     def __init__(
         self,
         service: str,
-        port: int,
+        port: int | None,
         converse: Callable[[Connection], Dialogue],
         options: SandboxOptions,
         clock: VenueClock,
@@ -49,6 +51,8 @@ class WebSocketServer:
         self.clock = clock
         self.messages_per_second = messages_per_second
         self.stopping = threading.Event()
+        self.too_many = '{"code":-1034,"msg":"Too many connections."}'
+        """Body of the refusal of one connection attempt too many."""
         self.refuse: Callable[[], str | None] = lambda: None
         """Asked for each new connection: ``None`` to admit it, or ``tcp``, ``http_503``, ``http_429``."""
         self._lock = threading.Lock()
@@ -56,22 +60,28 @@ class WebSocketServer:
         self._identifiers = identifiers
         self._counters: Counter[str] = Counter()
         self._attempts: dict[str, deque[float]] = {}
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        self._listener.settimeout(0.2)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener: socket.socket | None = None
+        self.port = 0
+        """Where it listens; 0 when it does not."""
+        if port is not None:
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
+            self._listener.settimeout(0.2)
+            self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name=f"sandbox-{service}", daemon=True)
 
     def start(self) -> None:
         """Start accepting."""
-        self._thread.start()
+        if self._listener is not None:
+            self._thread.start()
 
     def stop(self, deadline: float) -> None:
         """Close all connections with a close frame and wait for them until ``deadline`` (monotonic seconds)."""
         self.stopping.set()
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)  # Wakes the accept loop at once.
-        except OSError as error:
-            _log.debug("the accept loop ends with its timeout: %s", error)
+        if self._listener is not None:
+            try:
+                self._listener.shutdown(socket.SHUT_RDWR)  # Wakes the accept loop at once.
+            except OSError as error:
+                _log.debug("the accept loop ends with its timeout: %s", error)
         for connection in self.connections():
             connection.close(1001, "sandbox stops")
         with self._lock:
@@ -85,7 +95,22 @@ class WebSocketServer:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.ident is not None:
             self._thread.join(max(0.05, deadline - time.monotonic()))
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def adopt(self, raw: socket.socket, peer: str, request: Request) -> None:
+        """Serve a connection whose upgrade request has been read already, in the caller's thread, until it ends."""
+        if self.stopping.is_set() or self.refuse() == "tcp":
+            self.count("connects_refused")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.close()
+            return
+        connection = self._prepare(raw, peer)
+        thread = threading.current_thread()
+        thread.name = f"sandbox-connection-{connection.identifier}"
+        with self._lock:
+            self._connections[connection.identifier] = (connection, thread)
+        connection.run(request)
 
     def connections(self) -> list[Connection]:
         """All connections alive, oldest first."""
@@ -125,14 +150,21 @@ class WebSocketServer:
             wait_s = int(attempts[0] + _CONNECT_WINDOW_S - now) + 1
         if over or fault == "http_429":
             self.count("connects_refused")
-            body = '{"code":-1034,"msg":"Too many connections."}'
-            return Refusal(429, "Too Many Requests", body, (("Retry-After", str(wait_s)),))
+            return Refusal(429, "Too Many Requests", self.too_many, (("Retry-After", str(wait_s)),))
         return None
 
+    def _prepare(self, raw: socket.socket, peer: str) -> Connection:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What waits for a slow client waits here, where it is counted, and not in the operating system.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        return Connection(next(self._identifiers), raw, peer, self)
+
     def _accept(self) -> None:
+        listener = self._listener
+        assert listener is not None
         while not self.stopping.is_set():
             try:
-                raw, address = self._listener.accept()
+                raw, address = listener.accept()
             except TimeoutError:
                 continue
             except OSError as error:
@@ -144,10 +176,7 @@ class WebSocketServer:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raw.close()
                 continue
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # What waits for a slow client waits here, where it is counted, and not in the operating system.
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            connection = Connection(next(self._identifiers), raw, address[0], self)
+            connection = self._prepare(raw, address[0])
             thread = threading.Thread(
                 target=connection.run, name=f"sandbox-connection-{connection.identifier}", daemon=True
             )

@@ -14,6 +14,7 @@ from .clock import VenueClock
 from .endpoints import Endpoint, constant
 from .parameters import ApiError, Parameters, missing
 from .sessions import Logon, Session, Subscription
+from .trading import reports
 from .trading.accounts import Account, ApiKey, KeyKind
 from .trading.operations import SIGNED, Call, Operation, PrivateSide
 from .trading.signatures import parameter_text, ws_payload
@@ -118,11 +119,7 @@ class Methods:
 
     def _public(self, path: str, endpoint: Endpoint) -> Method:
         def run(request: Request) -> str:
-            for name in endpoint.mandatory:
-                request.parameters.text(name)
-            if endpoint.known is not None:
-                request.parameters.check_known((*endpoint.known, *_ALWAYS_KNOWN))
-            answer = endpoint.handler(request.parameters, request.micro)
+            answer = endpoint.run(request.parameters, request.micro, _ALWAYS_KNOWN)
             return _with_connections(answer) if path == "/api/v3/exchangeInfo" else answer
 
         return Method(endpoint.weight, run)
@@ -207,7 +204,7 @@ class Methods:
     def subscriptions(self, request: Request) -> str:
         """``session.subscriptions``."""
         request.parameters.check_known(_ALWAYS_KNOWN)
-        return _json([{"subscriptionId": one.identifier} for one in request.client.session.subscriptions])
+        return reports.to_json([{"subscriptionId": one.identifier} for one in request.client.session.subscriptions])
 
     def subscribe(self, request: Request) -> str:
         """``userDataStream.subscribe``: for the account that is logged on."""
@@ -232,12 +229,12 @@ class Methods:
 
     def _status(self, request: Request) -> str:
         status = request.client.session.status(self._clock.now_us(), request.micro, request.return_rate_limits)
-        return _json(status if self._private is not None else {**status, "userDataStream": None})
+        return reports.to_json(status if self._private is not None else {**status, "userDataStream": None})
 
 
 def _begun(request: Request, subscription: Subscription) -> str:
     request.client.begin(subscription)
-    return _json({"subscriptionId": subscription.identifier})
+    return reports.to_json({"subscriptionId": subscription.identifier})
 
 
 def _with_connections(exchange_info: str) -> str:
@@ -249,8 +246,4 @@ def _with_connections(exchange_info: str) -> str:
         else limit
         for limit in body["rateLimits"]
     ]
-    return _json(body)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return reports.to_json(body)

@@ -74,6 +74,10 @@ def test_configuration_file(launch, tmp_path):
     [
         (["--rest-port", "70000"], ["--rest-port", "0 to 65535", "70000"]),
         (["--ws-api-port", "-1"], ["--ws-api-port", "0 to 65535", "-1"]),
+        (["--bybit-port", "70000"], ["--bybit-port", "0 to 65535", "70000"]),
+        (["--bybit-symbols", "BTCUSDT,BTCUSDT"], ["BTCUSDT", "twice"]),
+        (["--bybit-taker-fee", "0.5"], ["--bybit-taker-fee", "0 to 0.0999", "0.5"]),
+        (["--commission", "x"], ["--commission", "4 decimals", "x"]),
         (["--generate", "-1"], ["--generate", "0 to 5000", "-1"]),
         (["--speed", "0"], ["--speed", "above 0"]),
         (["--symbols", "btcusdt"], ["btcusdt", "uppercase"]),
@@ -109,7 +113,7 @@ def test_wrong_configuration_is_explained(launch, tmp_path, text, words):
     assert all(word in error for word in [*words, "sandbox.yaml"]), error
 
 
-@pytest.mark.parametrize("option", ["--rest-port", "--ws-api-port"])
+@pytest.mark.parametrize("option", ["--rest-port", "--ws-api-port", "--bybit-port"])
 def test_taken_port_is_explained(launch, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

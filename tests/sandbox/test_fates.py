@@ -1,7 +1,7 @@
 import json
 
 from binmon.sandbox.fates import Fate
-from binmon.sandbox.rest import Answer
+from binmon.sandbox.http_server import Answer
 
 TRUE = Answer(200, '{"orderId":1}')
 

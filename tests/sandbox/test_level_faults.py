@@ -5,10 +5,10 @@ from decimal import Decimal
 import pytest
 import requests
 
-from binmon.sandbox.event_faults import symbol_of_stream
 from binmon.sandbox.fault_kinds import BadFault, checked
 from binmon.sandbox.hub import Message
 from binmon.sandbox.level_faults import CorruptLevel
+from binmon.sandbox.stream_shape import symbol_of_stream
 
 STREAM = "/stream?streams=ethusdt@depth@100ms"
 

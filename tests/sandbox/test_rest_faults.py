@@ -4,7 +4,7 @@ import time
 import pytest
 
 from binmon.sandbox.fault_kinds import checked
-from binmon.sandbox.rest import Answer
+from binmon.sandbox.http_server import Answer
 from binmon.sandbox.rest_faults import RestFault, StaleSnapshot
 
 TRUE = Answer(200, '{"lastUpdateId":5000,"bids":[["1","1"]],"asks":[]}')

@@ -9,7 +9,11 @@ from binmon.sandbox.server import Sandbox
 
 def test_ready_line_names_everything(exchange):
     ready = exchange.sandbox.ready()
-    assert list(ready) == ["event", "rest", "stream", "ws_api", "api_key", "api_secret", "keys", "symbols", "pid"]
+    assert list(ready) == [
+        "event", "rest", "stream", "ws_api", "api_key", "api_secret", "keys", "symbols",
+        "bybit_rest", "bybit_public_stream", "bybit_private_stream", "bybit_trade_stream",
+        "bybit_api_key", "bybit_api_secret", "bybit_keys", "bybit_symbols", "pid",
+    ]  # fmt: skip
     assert ready["ws_api"] == exchange.sandbox.ws_api_url
     assert ready["ws_api"].endswith("/ws-api/v3")
     assert ready["symbols"][0] == "BTCUSDT"

@@ -59,7 +59,7 @@ def open_accounts(accounts: Accounts, seed: int, api_key: str, api_secret: str) 
     main.keys = [
         hmac_key(MAIN, api_key, api_secret),
         pair(KeyKind.ED25519, curve),
-        pair(KeyKind.RSA, _rsa_key()),
+        pair(KeyKind.RSA, rsa_key()),
         hmac_key(MAIN, _text(seed, "reader"), _text(seed, "reader secret"), can_trade=False),
     ]
     poor.keys = [hmac_key(POOR, _text(seed, "poor"), _text(seed, "poor secret"))]
@@ -75,7 +75,8 @@ def _text(seed: int, purpose: str) -> str:
 
 
 @functools.cache
-def _rsa_key() -> rsa.RSAPrivateKey:
+def rsa_key() -> rsa.RSAPrivateKey:
+    """The RSA key of the default accounts."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..clock import VenueClock
+from ..decimals import format_e8
 from ..market import Market, UnknownSymbol
 from ..parameters import ApiError, Parameters, missing
 from ..symbols import ORDERS_PER_10S, ORDERS_PER_DAY
@@ -202,6 +203,20 @@ class PrivateSide:
         with self.accounts.lock:
             rows = [reports.ledger_row(order) for order in self._store.all()] + list(self._placing.refused)
         return sorted(rows, key=lambda row: row["requested_us"])
+
+    def balances(self) -> list[dict[str, Any]]:
+        """All money of all accounts, for ``GET /sandbox/balances``; assets that nobody has touched are left out."""
+        with self.accounts.lock:
+            return [
+                {
+                    "account": account.name,
+                    "asset": asset,
+                    "free": format_e8(account.wallet.balance(asset).free),
+                    "locked": format_e8(account.wallet.balance(asset).locked),
+                }
+                for account in self.accounts.all()
+                for asset in account.wallet.assets()
+            ]
 
     def _counts_of(self, account: Account) -> OrderCounts:
         counts = self._counts.get(account.identifier)

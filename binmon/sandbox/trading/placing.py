@@ -171,13 +171,13 @@ class Placing:
     def _note_refused(
         self, account: Account, parameters: Parameters, request: OrderRequest | None, requested_us: int, error: ApiError
     ) -> None:
-        given = request.client_order_id if request is not None else _sent(parameters, "newClientOrderId")
+        given = request.client_order_id if request is not None else parameters.text_or_empty("newClientOrderId")
         row = {
             "account": account.name,
             "clientOrderId": given,
             "orderId": 0,
-            "symbol": _sent(parameters, "symbol"),
-            "side": _sent(parameters, "side"),
+            "symbol": parameters.text_or_empty("symbol"),
+            "side": parameters.text_or_empty("side"),
             "status": "REJECTED",
             "executedQty": "0.00000000",
             "cummulativeQuoteQty": "0.00000000",
@@ -277,10 +277,3 @@ def _word(parameters: Parameters, name: str, words: tuple[str, ...], default: st
     if value not in words:
         raise ApiError(400, -1130, f"Data sent for parameter '{name}' is not valid.")
     return value
-
-
-def _sent(parameters: Parameters, name: str) -> str:
-    try:
-        return parameters.text(name)
-    except ApiError:
-        return ""

@@ -311,4 +311,17 @@ def ledger_row(order: AccountOrder) -> dict[str, Any]:
         "reports": order.reports,
         "requested_us": order.requested_us,
         "code": 0,
+        "fills": [
+            {
+                "tradeId": fill.trade_id,
+                "price": order.instrument.price_text(fill.price),
+                "qty": _quantity(order, fill.lots),
+                "quoteQty": format_e8(fill.quote_e8),
+                "commission": format_e8(fill.commission_e8),
+                "commissionAsset": fill.commission_asset,
+                "isMaker": fill.is_maker,
+                "time_us": fill.time_us,
+            }
+            for fill in order.fills
+        ],
     }
