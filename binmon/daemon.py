@@ -17,7 +17,8 @@
     user sockets ──frames──▶ user stream ────▶└─────────┘
                              reports, subscribed, broken
 
-Each part is built by a module of `binmon.wiring`.
+The books are there once a venue, the recorder, the publisher and all below once. A venue's parts are built when it has
+answered, so that one that is down holds up none of the others. Each part is built by a module of `binmon.wiring`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -39,32 +41,38 @@ import binmon
 from binmon.config.loading import LoadedConfig
 from binmon.config.places import why_unwritable
 from binmon.config.schema import Config
-from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
+from binmon.core.registry import Registry
 from binmon.core.supervisor import Supervisor
 from binmon.core.systemd import ServiceManager
-from binmon.errors import ConfigError, RetryError
+from binmon.errors import ConfigError
 from binmon.latency.measurement import Measurement
-from binmon.messages import Instrument, RotateFeeds
+from binmon.messages import RotateFeeds
 from binmon.state import State
 from binmon.status import Section, Status, StatusParts, VenueParts
 from binmon.status_server import StatusServer
-from binmon.telemetry.metrics import MetricsRegistry, Source
+from binmon.telemetry import logging
+from binmon.telemetry.metrics import MetricsRegistry
+from binmon.venues.trading import TradingVenue
 from binmon.wiring import figures
-from binmon.wiring.alerts import wire_alerts
-from binmon.wiring.binance import BinanceParts, wire_binance, wire_clock
-from binmon.wiring.books import check_venues, wire_books
+from binmon.wiring.alerts import AlertParts, wire_alerts
+from binmon.wiring.applying import Applier
+from binmon.wiring.books import BookParts, wire_books
 from binmon.wiring.ground import Ground
+from binmon.wiring.incidents import IncidentParts, wire_incidents
 from binmon.wiring.latency import LatencyParts, plan_latency, wire_latency
+from binmon.wiring.parts import TradingParts
+from binmon.wiring.recording import RecordingParts, wire_recording
 from binmon.wiring.reload import Reloader, ReloadHooks, wire_reload
-from binmon.wiring.service import ServiceNotifier, view_of, watched_parts
+from binmon.wiring.service import ServiceNotifier, ServiceView, view_of, watched_venue
+from binmon.wiring.venues import Arrival, MarketParts, VenuesParts, VenueStarts, wire_clock, wire_venues
 
 log = structlog.get_logger("binmon.daemon")
 
 STOP_WITHIN_S = 4.5  # the contract says five
 _TICK_S = 0.2
-_CLOCK_SAMPLES = 3  # before anything starts: the best of some round trips
+_START_TICK_S = 0.02  # while a venue is waited for
 # Garbage is counted by references; cycles are rare here. Looking for them through a market of books stops all threads
 # for 100 ms, so that is done seldom, and what has come to stay is left out.
 _COLLECT = (50_000, 20, 100)
@@ -94,7 +102,7 @@ class Daemon:
         *,
         probe_only: bool = False,
         settled: Callable[[Measurement], None] = lambda measurement: None,
-        started: Callable[[LatencyParts, BinanceParts], None] = lambda latency, binance: None,
+        started: Callable[[LatencyParts, TradingParts], None] = lambda latency, parts: None,
     ) -> None:
         self._loaded = loaded
         self._probe_only, self._settled, self._started = probe_only, settled, started
@@ -108,6 +116,17 @@ class Daemon:
         self._ground: Ground | None = None
         self._reload_asked = False
         self._reloader: Reloader | None = None
+        self._venues: VenuesParts | None = None
+        self._starts: VenueStarts | None = None
+        self._private: TradingVenue | None = None  # where orders are probed, as planned
+        self._recording: RecordingParts | None = None
+        self._incidents: IncidentParts | None = None
+        self._books: Registry[BookParts] = Registry()
+        self._latency: LatencyParts | None = None
+        self._metrics = MetricsRegistry()
+        # what /healthz shows: of each venue from the beginning, and sections that come with their parts
+        self._shown: Registry[VenueParts] = Registry()
+        self._sections: Registry[Callable[[], Section]] = Registry()
 
     def run(self) -> ExitStatus:
         """Run in the calling (main) thread until a signal or a fatal failure."""
@@ -129,94 +148,123 @@ class Daemon:
     # Start --------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        config = self._config
-        selections = config.books.selections()
-        check_venues(selections)
         assert self._state is not None
         ground = self._ground = Ground(self._loaded, self._supervisor, self._state, self._stop)
         try:
-            wanted: list[Sequence[str] | str] = [selection.symbols for selection in selections]
-            if config.latency.enabled:
-                wanted.append([config.latency.symbol])
-            binance, self._sandbox = wire_binance(ground, self._start_sandbox, wanted)
+            venues = self._venues = wire_venues(ground, self._start_sandbox, probe_only=self._probe_only)
         except SandboxFailed:
             if self._stop.is_set():
                 return
             raise
-        trading = plan_latency(ground, binance, wanted=self._probe_only)
+        self._sandbox = venues.sandbox
+        probed = venues.trading(self._config.latency.venue)
+        self._private = plan_latency(ground, probed, wanted=self._probe_only) if probed is not None else None
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
-        instruments = self._ask_venue(binance)
-        if instruments is None:
-            return
         alerts = wire_alerts(ground)
-        wire_clock(ground, binance)
-        if self._probe_only:
-            assert trading is not None  # it was wanted
-            self._started(wire_latency(ground, binance, trading, instruments, self._settled), binance)
-            return
-        books = wire_books(ground, binance.market, selections, instruments, binance.offset_ms)
-        latency = wire_latency(ground, binance, trading, instruments) if trading is not None else None
-        watched = watched_parts(binance, books, latency)
-        self._service.watch(lambda: view_of(watched))
-        sections: dict[str, Callable[[], Section]] = {"clock": figures.clock_section(binance.clock)}
-        sources: dict[str, Source] = {
-            "clock": lambda: figures.clock_figures(binance.clock),
-            "alerts": lambda: figures.alert_figures(alerts.dispatcher, alerts.targets),
-        }
-        if latency is not None:
-            one = latency
-            sections["latency"] = figures.latency_section(one.monitor, one.probe, one.stream)
-            sources["latency"] = lambda: figures.latency_figures(
-                one.monitor, one.probe, one.gate, one.stream, binance.market.name
+        for name, parts in venues.markets.items():
+            wire_clock(ground, parts)
+            self._shown.put(name, VenueParts(parts.ledger, None, _offset_s(parts)))
+        if not self._probe_only:
+            self._recording = wire_recording(ground)
+            self._incidents = wire_incidents(ground)
+            applier = Applier(alerts, self._recording, self._books, lambda: self._latency)
+            self._watch_over(ground, venues, alerts, applier)
+        self._starts = VenueStarts(venues.markets, self._stop)
+        self._starts.begin()
+
+    def _watch_over(self, ground: Ground, venues: VenuesParts, alerts: AlertParts, applier: Applier) -> None:
+        """What looks at all parts: the service manager's view, the status page, and who reloads."""
+        config, recording, incidents = self._config, self._recording, self._incidents
+        assert recording is not None and incidents is not None
+        self._service.watch(self._view)
+        self._sections.put("clocks", figures.clocks_section([parts.clock for parts in venues.markets.values()]))
+        self._sections.put("start", lambda: figures.start_section(self._starts))
+        status = Status(
+            StatusParts(
+                self._supervisor,
+                binmon.__version__,
+                self._loaded.config_hash,
+                ground.channels,
+                self._shown,
+                recording.recorder,
+                recording.finisher,
+                self._sections,
+                config.metrics.per_symbol,
             )
-        parts = StatusParts(
-            self._supervisor,
-            binmon.__version__,
-            self._loaded.config_hash,
-            ground.channels,
-            {
-                binance.market.name: VenueParts(
-                    binance.ledger,
-                    books.keeper,
-                    lambda: binance.offset_ms() / 1000,
-                    binance.market.snapshot_weight(config.books.depth),
-                )
-            },
-            books.recorder,
-            books.finisher,
-            sections,
         )
-        status = Status(parts)
+        private = self._private
         reloader = self._reloader = wire_reload(
             ground,
-            binance,
-            alerts,
-            books,
-            latency,
+            venues.markets,
+            applier,
+            None if private is None else private.environment,
             ReloadHooks(
-                self._service.reloading, self._service.reloaded, lambda loaded: status.configured(loaded.config_hash)
+                self._service.reloading,
+                self._service.reloaded,
+                lambda loaded: status.configured(loaded.config_hash, loaded.config.metrics.per_symbol),
             ),
         )
-        sources["reload"] = lambda: figures.reload_figures(reloader)
-        self._serve_status(status, sources)
+        add = self._metrics.add
+        add("status", status.figures)
+        for name, parts in venues.markets.items():
+            add(f"{name}-clock", partial(figures.clock_figures, parts.clock))
+        add("alerts", lambda: figures.alert_figures(alerts.dispatcher, alerts.targets))
+        add("reload", lambda: figures.reload_figures(reloader))
+        add("log", lambda: figures.log_figures(logging.counts()))
+        add("incidents", lambda: figures.incident_figures(incidents))
+        self._serve_status(status)
+
+    def _on_arrival(self, arrival: Arrival) -> None:
+        """A venue has answered: its parts are built, with the configuration that is in force now."""
+        ground, venues = self._ground, self._venues
+        assert ground is not None and venues is not None
+        parts, config = venues.markets[arrival.venue], ground.config
+        if self._recording is not None and any(one.venue == arrival.venue for one in config.books.selections()):
+            assert self._incidents is not None
+            observer = self._incidents.observer(parts.market)
+            books = wire_books(ground, parts, arrival.instruments, self._recording, observer)
+            self._books.put(arrival.venue, books)
+            weight = parts.market.snapshot_weight(config.books.depth)
+            self._shown.put(arrival.venue, VenueParts(parts.ledger, books.keeper, _offset_s(parts), weight))
+        if self._private is not None and self._private.name == arrival.venue:
+            trading = venues.trading(arrival.venue)
+            assert trading is not None  # it was planned
+            one = self._latency = wire_latency(ground, trading, self._private, arrival.instruments, self._settled)
+            self._sections.put("latency", figures.latency_section(one.monitor, one.probe, one.stream))
+            self._metrics.add(
+                "latency",
+                lambda: figures.latency_figures(one.monitor, one.probe, one.gate, one.stream, arrival.venue),
+            )
+            self._started(one, trading)
+
+    def _view(self) -> ServiceView:
+        """What the service manager is told."""
+        recording, starts, venues = self._recording, self._starts, self._venues
+        assert recording is not None and starts is not None and venues is not None
+        probed = None if self._private is None else self._private.name
+        return view_of(
+            *(
+                watched_venue(parts, self._books.get(name), self._latency if name == probed else None)
+                for name, parts in venues.markets.items()
+                if name not in starts.waiting
+            ),
+            waiting=starts.waiting,
+            troubles=["the recording cannot be written"] if recording.recorder.failing else [],
+        )
 
     def _start_sandbox(self, symbols: Sequence[str]) -> SandboxProcess:
         return SandboxProcess(symbols, self._asked_to_stop)
 
-    def _serve_status(self, status: Status, sources: Mapping[str, Source]) -> None:
+    def _serve_status(self, status: Status) -> None:
         """``/metrics`` and ``/healthz``."""
         section = self._config.metrics
         if not section.enabled:
             return
-        registry = MetricsRegistry()
-        registry.add("status", status.figures)
-        for name, source in sources.items():
-            registry.add(name, source)
         try:
             server = StatusServer(
                 "status-page",
                 section.listen,
-                render=registry.render,
+                render=self._metrics.render,
                 health=status.health,
                 observe=status.observe,
             )
@@ -227,45 +275,6 @@ class Daemon:
             log.error("metrics.failed", source="metrics.listen", error=str(error))
             return
         self._supervisor.add(server, stage=3)
-
-    def _ask_venue(self, binance: BinanceParts) -> Mapping[str, Instrument] | None:
-        """Its instruments, with its clock measured; None when stopped before the venue answered.
-
-        The asking is done in a thread, because a request may take longer than a stop should.
-        """
-        answers: queue.SimpleQueue[Mapping[str, Instrument] | Exception] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(self._asked_until_answered(binance))
-            except Exception as error:  # handed to the main thread, which raises it
-                answers.put(error)
-
-        threading.Thread(target=ask, name=f"{binance.market.name}-start", daemon=True).start()
-        while not self._stop.is_set():
-            self._wait(0.02)
-            if not answers.empty():
-                answer = answers.get()
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        return None
-
-    def _asked_until_answered(self, binance: BinanceParts) -> Mapping[str, Instrument]:
-        backoff = Backoff(BackoffPolicy(first_s=0.5, cap_s=30.0))
-        while True:
-            try:
-                instruments = binance.market.instruments(self._stop)
-                for _ in range(_CLOCK_SAMPLES):
-                    binance.clock.add([binance.take_sample(self._stop)])
-                binance.ledger.set_clock_offset(binance.offset_ms() / 1000)
-                return instruments
-            except RetryError as error:
-                delay_s = max(backoff.next_delay_s(), error.retry_after_s)
-                if self._stop.is_set():
-                    raise
-                log.error("venue.unreachable", venue=binance.market.name, error=str(error), delay_s=round(delay_s, 3))
-                self._stop.wait(delay_s)
 
     def _warn_of_unused_sections(self) -> None:
         for section in _NOT_YET:
@@ -279,9 +288,12 @@ class Daemon:
         gc.set_threshold(*_COLLECT)
         settle_at_s = [began_s + after_s for after_s in _SETTLED_AFTER_S]
         while not self._stop.is_set():
-            self._wait(_TICK_S)
+            self._wait(_START_TICK_S if self._starts is not None and self._starts.waiting else _TICK_S)
             now_s = time.monotonic()
             self._supervisor.tick(now_s)
+            logging.tick()
+            while self._starts is not None and (arrival := self._starts.take()) is not None:
+                self._on_arrival(arrival)
             if self._reloader is not None:
                 self._reload(self._reloader, now_s)
             if settle_at_s and now_s >= settle_at_s[0]:
@@ -342,7 +354,18 @@ class Daemon:
             self._sandbox.stop(deadline)
         if self._state is not None:
             self._state.close()
+        logging.flush_repeats()
         log.info("daemon.stopped")
+
+
+def _offset_s(parts: MarketParts) -> Callable[[], float | None]:
+    """The venue's clock minus ours, None while it is not known."""
+
+    def ask() -> float | None:
+        reading = parts.clock.reading()
+        return None if reading is None else reading.venue_minus_wall_ns / 1e9
+
+    return ask
 
 
 def check_writable(directory: Path, key: str) -> None:

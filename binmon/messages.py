@@ -6,6 +6,7 @@ Times: ``*_ns`` and ``*_ms`` of the wall clock are UTC since the epoch; ``*_mono
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -224,6 +225,25 @@ class TopOfBook:
     age_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class BookView:
+    """A book as of ``update_id``, to be looked at: parallel read-only arrays, best first, cut to what was asked for.
+
+    The sides are empty unless ``synced``. ``age_ms`` is since the last update was received, None where none ever was.
+    """
+
+    venue: str
+    symbol: str
+    synced: bool
+    update_id: int | None
+    event_time_ms: int
+    age_ms: float | None
+    bid_price: Floats
+    bid_quantity: Floats
+    ask_price: Floats
+    ask_quantity: Floats
+
+
 class Severity(enum.StrEnum):
     """How bad a condition is; the level of its line in the log."""
 
@@ -270,6 +290,7 @@ class TradingRules:
 
     ``quantity_step`` and the bounds of the quantity already join the rules for all orders and those for market orders.
     ``status`` is the venue's word; only ``TRADING`` takes orders. ``market_orders`` is False where the venue takes none.
+    ``quote_step`` is the step of an amount of quote currency, for orders that name one.
     """
 
     venue: str
@@ -283,6 +304,7 @@ class TradingRules:
     min_notional: Decimal
     max_notional: Decimal
     market_orders: bool
+    quote_step: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,3 +463,198 @@ class UserStreamDown:
     venue: str
     reason: str
     at_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One candle (kline) as the venue knows it at some moment. Prices and volumes are exact.
+
+    ``open_time_ms`` tells it from the others of its interval; ``close_time_ms`` is its last millisecond, so that the next
+    candle opens one later. ``trades`` is 0 where the venue does not count them. ``closed``: it will not change any more.
+    ``event_time_ms`` is when the venue produced the event, 0 for a candle that was asked for.
+    """
+
+    venue: str
+    symbol: str
+    interval: str
+    open_time_ms: int
+    close_time_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+    closed: bool
+    event_time_ms: int
+    receive_time_ns: int
+
+    @property
+    def figures(self) -> tuple[int, int, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal, int]:
+        """What it says, without how and when we heard of it: equal for equal candles."""
+        return (
+            self.open_time_ms, self.close_time_ms, self.open, self.high, self.low, self.close, self.volume,
+            self.quote_volume, self.trades,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One public trade. ``buyer_is_maker``: the taker sold. Times ``*_ms`` are the venue's clock."""
+
+    venue: str
+    symbol: str
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    buyer_is_maker: bool
+    trade_time_ms: int
+    event_time_ms: int
+    receive_time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesWanted:
+    """Ask the fetcher for candles, oldest first: the first ``limit`` that open at ``start_ms`` or later; where that is
+    None, the newest ``limit`` that open at ``end_ms`` or before. ``token`` comes back with the answer."""
+
+    venue: str
+    symbol: str
+    interval: str
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+    priority: Priority
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesArrived:
+    """The answer to a CandlesWanted, oldest first."""
+
+    request: CandlesWanted
+    candles: tuple[Candle, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesFailed:
+    """No answer to a CandlesWanted; ``retry_after_s`` is at least how long to wait before asking again."""
+
+    request: CandlesWanted
+    error: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCrossed:
+    """A price has gone beyond a line of the user. ``already``: it was beyond when it was first looked at.
+
+    ``source`` is ``candle`` or ``trade``, ``watch`` what is compared (``1m close``; empty for trades), ``direction`` is
+    ``above`` or ``below``. ``at_ms`` is the venue's time of the price.
+    """
+
+    venue: str
+    symbol: str
+    source: str
+    watch: str
+    price: Decimal
+    threshold: Decimal
+    direction: str
+    already: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReturned:
+    """A price that was beyond a line has come back by the hysteresis. ``beyond_ms``: how long, by the venue's times;
+    ``crossed_at_ms`` is where that began."""
+
+    venue: str
+    symbol: str
+    source: str
+    watch: str
+    price: Decimal
+    threshold: Decimal
+    direction: str
+    crossed_at_ms: int
+    at_ms: int
+
+    @property
+    def beyond_ms(self) -> int:
+        return max(0, self.at_ms - self.crossed_at_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsWanted:
+    """Ask the fetcher for all symbols of a venue. ``token`` comes back with the answer."""
+
+    venue: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsArrived:
+    """The answer to a SymbolsWanted."""
+
+    token: int
+    instruments: Mapping[str, Instrument]
+    asked_mono_ns: int
+    answered_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsFailed:
+    """No answer to a SymbolsWanted."""
+
+    token: int
+    error: str
+    retry_after_s: float
+
+
+class FirstSeenBy(enum.StrEnum):
+    """What showed a symbol first."""
+
+    BASELINE = "baseline"  # it was there when this venue was first looked at, or was reset
+    EXCHANGE_INFO = "exchange_info"
+    MINI_TICKER = "mini_ticker"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolListed:
+    """A symbol that the venue did not list before. ``lead_ms`` is by how much ``first_seen_by`` was ahead of the other
+    signal; None while the other has not shown it."""
+
+    venue: str
+    symbol: str
+    base: str
+    quote: str
+    status: str
+    first_seen_by: FirstSeenBy
+    lead_ms: float | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolStatus:
+    """A known symbol has another status; ``DELISTED`` for one that the venue does not list any more."""
+
+    venue: str
+    symbol: str
+    status: str
+    previous: str
+    first_seen_by: FirstSeenBy
+    lead_ms: float | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesChanged:
+    """Candles that are new or different, oldest first. ``whole``: they are all of the series, which replaces what was
+    known of it; else they are to be put in the places of those with the same open time, or at the end."""
+
+    venue: str
+    symbol: str
+    interval: str
+    candles: tuple[Candle, ...]
+    whole: bool

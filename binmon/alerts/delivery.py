@@ -76,6 +76,7 @@ class TargetDelivery(Worker):
         self._batch: tuple[Notification, ...] = ()
         self._tries = 0  # of the batch
         self._refusals = 0  # of the batch
+        self._sending: _Sending | None = None  # whose end is waited for
         self._hanging: list[_Sending] = []
         self._drained_by: Deadline | None = None
 
@@ -123,12 +124,12 @@ class TargetDelivery(Worker):
 
     def _sent(self) -> None:
         self._tries += 1
-        for one in self._batch:
-            self.sent_count += 1
-            log.info("alert.sent", alert=one.alert, subject=one.subject, target=self._target_name, attempt=self._tries)
-        self._batch = ()
+        batch, self._batch = self._batch, ()  # first: whatever else fails, it is not sent again
         self._backoff.reset()
         self.last_error, self.failing_since_mono_s = "", None
+        for one in batch:
+            self.sent_count += 1
+            log.info("alert.sent", alert=one.alert, subject=one.subject, target=self._target_name, attempt=self._tries)
         self.progress()
 
     def _failed(self, failure: _Failure) -> float:
@@ -173,17 +174,23 @@ class TargetDelivery(Worker):
     def _attempt(self, stop: threading.Event) -> _Failure | None:
         """Send the batch; None when it was taken. Returns early, as failed, when a stop leaves no more time."""
         self._hanging = [sending for sending in self._hanging if sending.thread.is_alive()]
-        if len(self._hanging) >= _MOST_HANGING:
-            return TargetFailed("earlier attempts still hang")
-        sending = self._send(self._batch)
+        if self._sending is None:
+            if len(self._hanging) >= _MOST_HANGING:
+                return TargetFailed("earlier attempts still hang")
+            self._sending = self._send(self._batch)
+        # else this worker has failed while it waited: the message is on its way
+        sending = self._sending
         deadline = Deadline(self._attempt_s)
         while (left_s := self._left_s(deadline, stop)) > 0:
             self.beat()
             try:
-                return sending.answers.get(timeout=min(_TURN_S, left_s))
+                failure = sending.answers.get(timeout=min(_TURN_S, left_s))
             except queue.Empty:
                 continue
+            self._sending = None
+            return failure
         self._hanging.append(sending)
+        self._sending = None
         return TargetFailed("no end of the attempt in time")
 
     def _send(self, batch: tuple[Notification, ...]) -> _Sending:

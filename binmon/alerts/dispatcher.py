@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -54,6 +55,8 @@ class AlertDispatcher(Worker):
         self._now_s = now_s
         self._dropped: dict[str, int] = {}  # of each queue, as said last
         self._ticked_s = now_s()
+        self._in_hand: AlertSignal | None = None  # taken, and the rules do not know yet
+        self._untold: deque[Notify] = deque()
 
     def replace_outlets(self, outlets: Sequence[Channel[Notification]]) -> None:
         """Other targets from the next message on; any thread may call this."""
@@ -64,24 +67,33 @@ class AlertDispatcher(Worker):
         self._rules.configure(*rules_of(config))
 
     def run(self, stop: threading.Event) -> None:
+        signal, self._in_hand = self._in_hand, None
+        if signal is not None:  # this failed with it: once more
+            self._untold.extend(self._rules.on_signal(signal, self._now_s()))
+        self._tell(())
         while not stop.is_set():
             self.beat()
-            signal = self._signals.take(_LOOK_S)
-            if signal is not None:
-                self._take(signal)
+            self._take(_LOOK_S)
             self._tick()
-        while (signal := self._signals.take(0)) is not None:  # what was said before the stop
-            self._take(signal)
+        while self._take(0):  # what was said before the stop
+            pass
         self._tell(self._rules.tick(self._now_s()))
         self._count()
 
-    def _take(self, signal: AlertSignal) -> None:
+    def _take(self, timeout_s: float) -> bool:
+        """Deal with the next signal; False when there is none."""
+        self._in_hand = signal = self._signals.take(timeout_s)
+        if signal is None:
+            return False
         self.signals_count += 1
-        self._tell(self._rules.on_signal(signal, self._now_s()))
+        self._untold.extend(self._rules.on_signal(signal, self._now_s()))
+        self._in_hand = None
+        self._tell(())
         self.lag.observe_ns(max(0, time.time_ns() - signal.at_ns))
         if signal.firing and signal.arrived_mono_ns is not None:
             self.reaction.observe_ns(time.monotonic_ns() - signal.arrived_mono_ns)
         self.progress()
+        return True
 
     def _tick(self) -> None:
         now_s = self._now_s()
@@ -105,12 +117,17 @@ class AlertDispatcher(Worker):
         self._dropped = {outlet.name: outlet.dropped for outlet in outlets}
 
     def _tell(self, effects: Sequence[Notify]) -> None:
-        for effect in effects:
-            self.told_counts[effect.kind] += 1
-            self._log(effect)
-            message = notification(effect, time.monotonic())
-            for outlet in self._outlets:
-                outlet.offer(message)
+        self._untold.extend(effects)
+        while self._untold:
+            effect = self._untold[0]
+            try:
+                self._log(effect)
+            finally:  # a log that fails must keep it from nobody
+                message = notification(effect, time.monotonic())
+                for outlet in self._outlets:
+                    outlet.offer(message)
+                self.told_counts[effect.kind] += 1
+                self._untold.popleft()
 
     def _log(self, effect: Notify) -> None:
         signal = effect.signal

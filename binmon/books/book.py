@@ -47,6 +47,12 @@ class _Side:
             self.price, self.quantity = apply_changes(self.price, self.quantity, changes)
             self.changes.append(changes)
 
+    def cut(self, first: int, last: int) -> None:
+        """Keep only the levels from ``first`` to before ``last``; those that go are changes like others."""
+        gone = np.concatenate([self.price[:first], self.price[last:]])
+        self.changes.append(LevelChanges(gone, np.zeros(gone.size)))
+        self.price, self.quantity = read_only(self.price[first:last]), read_only(self.quantity[first:last])
+
     def take_changes(self) -> LevelChanges:
         changes, self.changes = self.changes, []
         if not changes:
@@ -62,15 +68,18 @@ class Book:
     ``inexact`` is the text of a number that a double would have rounded, once one was seen; such a book must not
     be recorded. ``bid_known_to`` and ``ask_known_to`` are the worst prices of the snapshot, None for an empty
     side: beyond them levels are unverified (reference: local order book, subtle points).
+
+    ``window``: the venue tells of so many levels a side and no more (see ``venues.base.BookRules``). Both sides are cut
+    to it at every ``settle``, which must then follow every update, and what is known ends with the last level.
     """
 
     __slots__ = (
         "_asks", "_bids", "_decoder", "_known_asks", "_known_bids", "ask_known_to", "bid_known_to",
-        "event_time_ms", "inexact", "receive_time_ns", "update_id",
+        "event_time_ms", "inexact", "receive_time_ns", "update_id", "window",
     )  # fmt: skip
 
-    def __init__(self, decoder: MarketDecoder) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: MarketDecoder, window: int | None = None) -> None:
+        self._decoder, self.window = decoder, window
         self._bids, self._asks = _Side(), _Side()
         self.update_id = 0
         self.event_time_ms = 0
@@ -98,6 +107,10 @@ class Book:
         self.ask_known_to = float(snapshot.ask_price[-1]) if snapshot.ask_price.size else None
         self.inexact = snapshot.inexact
 
+    def begin(self, event_time_ms: int, receive_time_ns: int) -> None:
+        """The snapshot just loaded came with times; those of REST have none."""
+        self.event_time_ms, self.receive_time_ns = event_time_ms, receive_time_ns
+
     def apply(self, update: DepthUpdate, receive_time_ns: int) -> bool:
         """Take in one update; True when so much waits that the caller should ``settle``.
 
@@ -120,6 +133,17 @@ class Book:
             self._bids.merge(bids.changes)
             self._asks.merge(asks.changes)
             self.inexact = self.inexact or bids.inexact or asks.inexact
+            if self.window is not None:
+                self._keep_to_window(self.window)
+
+    def _keep_to_window(self, window: int) -> None:
+        bids, asks = self._bids, self._asks
+        if bids.price.size > window:
+            bids.cut(bids.price.size - window, bids.price.size)
+        if asks.price.size > window:
+            asks.cut(0, window)
+        self.bid_known_to = float(bids.price[0]) if bids.price.size else None
+        self.ask_known_to = float(asks.price[-1]) if asks.price.size else None
 
     def bids(self) -> tuple[Floats, Floats]:
         """Price and quantity, best (highest) first; read-only views of the settled book."""
@@ -174,7 +198,7 @@ class Book:
 
     def copy(self) -> Book:
         """The settled book as it stands now: what is applied to one of the two does not show in the other."""
-        other = Book(self._decoder)
+        other = Book(self._decoder, self.window)
         for mine, its in ((self._bids, other._bids), (self._asks, other._asks)):
             its.load(mine.price, mine.quantity)
         other.update_id = self.update_id

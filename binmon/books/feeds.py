@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from binmon.net.race import FeedRace
-from binmon.net.rotation import CloseFeed, FeedGroup, FeedRotated, OpenFeed, RotationWindow
+from binmon.net.rotation import CloseFeed, FeedGroup, FeedRotated, FeedState, OpenFeed, RotationWindow
 
 log = structlog.get_logger("binmon.books")
 
@@ -18,11 +18,15 @@ _COMPARE_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class FeedOutlets:
-    """How sockets are had: ``open(group, feed, streams)``, ``close(feed, reason)``, ``reconnect(feed, reason)``."""
+    """How sockets are had: ``open(group, feed, streams)``, ``close(feed, reason)``, ``reconnect(feed, reason)``.
+
+    ``send(feed, texts)`` says something on one that is up; only for venues whose books start on the stream.
+    """
 
     open: Callable[[str, str, tuple[str, ...]], None]
     close: Callable[[str, str], None]
     reconnect: Callable[[str, str], None]
+    send: Callable[[str, tuple[bytes, ...]], None] = lambda feed, texts: None
 
 
 class FeedDesk:
@@ -82,6 +86,8 @@ class FeedDesk:
                 if self._redundancy > 1:
                     self._races[name] = FeedRace()
                 group.start()
+            elif not group.feeds and tuple(members) == group.streams:
+                group.start()  # it could not be before
             elif tuple(members) != group.streams:
                 group.change(members, "symbols changed")
         self._carry_out()
@@ -160,6 +166,16 @@ class FeedDesk:
         for race in self._races.values():
             race.forget(stream)
 
+    def carriers(self, stream: str) -> tuple[str, ...]:
+        """The sockets that are up and carry a stream."""
+        up = (FeedState.LIVE, FeedState.PROVING)
+        return tuple(
+            feed.name
+            for group in self._groups.values()
+            for feed in group.feeds.values()
+            if feed.state in up and stream in feed.streams
+        )
+
     def states(self) -> Mapping[str, str]:
         """The state of each socket; safe to call from any thread."""
         # list() of a dict's items is one step under the interpreter's lock
@@ -186,7 +202,8 @@ class FeedDesk:
     def _carry_out(self) -> None:
         for group in list(self._groups.values()):
             while group.effects:
-                match group.effects.popleft():
+                # taken away when it is done: a socket that could not be opened must not be waited for ever
+                match group.effects[0]:
                     case OpenFeed(name, feed, streams):
                         self._group_of[feed] = group
                         self._outlets.open(name, feed, streams)
@@ -204,6 +221,7 @@ class FeedDesk:
                             overlap_ms=round(rotated.overlap_ms, 3),
                         )
                         self._rotated(rotated)
+                group.effects.popleft()
             if not group.streams and not group.feeds:
                 del self._groups[group.name]
                 self._races.pop(group.name, None)

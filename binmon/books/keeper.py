@@ -16,27 +16,34 @@ from binmon.books.book import Book
 from binmon.books.depths import DepthBudget
 from binmon.books.feeds import FeedDesk, FeedOutlets
 from binmon.books.kept import KeptBook
+from binmon.books.observing import NO_OBSERVER, KeeperObserver
 from binmon.books.output import BookOutput
 from binmon.books.requests import SnapshotRequests
 from binmon.books.shadow import Renewal
 from binmon.books.stalls import Stall, StallWatch
+from binmon.books.stream_sync import StreamSync
+from binmon.books.subscriptions import Resubscriptions
 from binmon.books.sync import (
     ApplyUpdate,
     BookSync,
     FetchSnapshot,
     GapFound,
     LoadSnapshot,
+    Renumbered,
+    Resubscribe,
     StateChanged,
     SyncState,
 )
 from binmon.books.touch import Touch
 from binmon.books.upkeep import EDGE_SHARE, Purpose, Upkeep, UpkeepOutlets
+from binmon.books.views import BookAsked, view_of
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.messages import (
     BookEvent,
     BookEventKind,
     BookSnapshot,
+    BookView,
     Evidence,
     FrameChunk,
     Priority,
@@ -51,7 +58,17 @@ from binmon.messages import (
 )
 from binmon.net.rotation import FeedRotated, RotationWindow
 from binmon.telemetry.histogram import DelayHistogram
-from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ShutdownNotice, Venue
+from binmon.venues.base import (
+    BookBroken,
+    BookStart,
+    ControlReply,
+    DepthUpdate,
+    MalformedFrame,
+    MarketDecoder,
+    ShutdownNotice,
+    StreamSnapshot,
+    Venue,
+)
 
 log = structlog.get_logger("binmon.books")
 
@@ -66,6 +83,7 @@ _PATIENCE_S = 90.0  # longer than a minute of weight lasts
 _ALIVE_S = 5.0  # a stream that was heard within this lives
 _LATE_S, _PATIENT_S = 1.0, 5.0  # after a tick so late nothing is called silent for so long
 _NAMED = 10  # symbols that a line of the log names
+_SUBSCRIBE_ANEW_AFTER_S = 60.0  # OKX tells of a market without changes once a minute
 _PROBE_LIMIT = 5  # levels of the snapshot that tells a quiet symbol from a dead stream: the cheapest there is
 
 
@@ -97,6 +115,7 @@ class KeeperOutlets:
     recorder: Channel[BookSnapshot | BookEvent | Evidence]
     tops: Channel[TopOfBook]
     feeds: FeedOutlets
+    observer: KeeperObserver = NO_OBSERVER
 
 
 class BookKeeper(Worker):
@@ -119,9 +138,14 @@ class BookKeeper(Worker):
     ) -> None:
         super().__init__(name)
         self._venue, self._inbox, self._outlets, self._settings = venue, inbox, outlets, settings
-        self._decoder = venue.decoder()
+        self._rules = rules = venue.book_rules
+        self._cuts = rules.window is not None and not rules.tells_what_leaves
+        self._decoder = venue.decoder()  # for levels, which depend on nothing that went before
+        self._decoders: dict[str, MarketDecoder] = {}  # by connection
+        self._observer, self._note = outlets.observer, outlets.observer.note
         self._stalls = StallWatch()
-        self._budget = DepthBudget(settings.depth, settings.weight_per_minute, venue.snapshot_weight)
+        depth = settings.depth if rules.window is None else min(settings.depth, rules.window)
+        self._budget = DepthBudget(depth, settings.weight_per_minute, venue.snapshot_weight)
         self._output = BookOutput(
             venue.name,
             outlets.recorder,
@@ -132,6 +156,7 @@ class BookKeeper(Worker):
         self._requests = SnapshotRequests(
             venue.name, lambda: self._kept, self._budget, outlets.initial_snapshots, outlets.resync_snapshots
         )
+        self._resubscriptions = Resubscriptions(lambda: self._kept, venue.resubscription, outlets.feeds)
         self._desk = FeedDesk(
             venue.name,
             outlets.feeds,
@@ -161,6 +186,7 @@ class BookKeeper(Worker):
         self._early_top_s = -1e9  # how early a top may come with a row; the far past: not at all
         self._malformed: dict[str, int] = {}
         self._started = False
+        self._in_hand: Any = None  # the message that is being handled
         self.lag = DelayHistogram()  # frame received -> its updates are in the books
         self._gaps = self._resyncs = 0
         self._former_epochs: dict[str, int] = {}  # of symbols that were let go: their epochs go on when they return
@@ -173,9 +199,9 @@ class BookKeeper(Worker):
     def run(self, stop: threading.Event) -> None:
         if self._started:
             self._start_afresh()
-        else:
-            self._desk.carry(list(self._by_stream))
+        self._desk.carry(list(self._by_stream))
         self._started = True
+        self._handle_again()
         next_tick_s = 0.0
         # After a stop the streams are gone already: what they left behind is worked off before this ends.
         while not stop.is_set() or len(self._inbox):
@@ -184,12 +210,21 @@ class BookKeeper(Worker):
                 next_tick_s = now_s + _TICK_S
                 self.beat()
                 self.tick(now_s)
-            message = self._inbox.take(max(0.0, next_tick_s - now_s))
+            self._in_hand = message = self._inbox.take(max(0.0, next_tick_s - now_s))
             if message is not None:
                 self.handle(message, now_s)
+                self._in_hand = None
+
+    def _handle_again(self) -> None:
+        """What was in hand when this failed: once more, and only once. What concerns books alone is not needed, as all of
+        them are rebuilt; but nobody says twice that a socket is down, or that the symbols are others."""
+        message, self._in_hand = self._in_hand, None
+        if message is not None and not isinstance(message, FrameChunk | SnapshotArrived | SnapshotFailed):
+            self.handle(message, time.monotonic())
 
     def handle(self, message: Any, now_s: float) -> None:
         """Take in one message of the inbox."""
+        self._note((now_s, message))
         match message:
             case FrameChunk():
                 self._on_chunk(message, now_s)
@@ -198,6 +233,7 @@ class BookKeeper(Worker):
             case SnapshotFailed():
                 self._on_snapshot_failed(message, now_s)
             case StreamUp():
+                self._decoders[message.connection] = self._venue.decoder()
                 for kept in self._of(message.streams):
                     kept.sync.on_feed_up(message.connection, now_s)
                     self._stalls.cadence.expect(kept.stream, now_s)
@@ -206,6 +242,8 @@ class BookKeeper(Worker):
                 self._on_down(message, now_s)
             case SymbolsChanged():
                 self._on_symbols_changed(message, now_s)
+            case BookAsked():
+                message.answer(self._view(message, now_s))
             case RotateFeeds():
                 self._desk.rotate(message.reason, message.connection)
             case KeeperSettings():
@@ -215,6 +253,7 @@ class BookKeeper(Worker):
 
     def tick(self, now_s: float) -> None:
         """What is due by time alone: quiet symbols, delayed requests, tops, stalls, sockets, audits."""
+        self._observer.ticked(now_s, self._kept)
         interval_s = self._output.top_interval_s
         many = len(self._kept) >= _MANY_BOOKS
         late_s = now_s - _LATE * interval_s if many else now_s
@@ -228,6 +267,7 @@ class BookKeeper(Worker):
             if kept.sync.effects:
                 self._carry_out(kept, now_s)
         self._requests.tick(now_s)
+        self._resubscriptions.tick(now_s)
         if now_s - self._last_tick_s > _LATE_S:
             self._behind_until_s = now_s + _PATIENT_S  # this process was stopped, or the machine slept
         self._last_tick_s = now_s
@@ -237,8 +277,8 @@ class BookKeeper(Worker):
             self._out_of_step, self._out_of_step_since_s = out_of_step, now_s
         # weight goes into books that are missing before any is audited or deepened; one that never comes stops nothing
         to_spare = not out_of_step or now_s - self._out_of_step_since_s > _PATIENCE_S
-        self._upkeep.tick(now_s, audit=to_spare)
-        if to_spare:
+        self._upkeep.tick(now_s, audit=to_spare and self._rules.comparable)
+        if to_spare and self._rules.start is BookStart.REST_SNAPSHOT:
             self._upkeep.deepen(now_s)
         if now_s >= self._next_stall_check_s:
             self._next_stall_check_s = now_s + _STALL_CHECK_S
@@ -249,13 +289,16 @@ class BookKeeper(Worker):
     # Frames -------------------------------------------------------------------------------------------------------
 
     def _on_chunk(self, chunk: FrameChunk, now_s: float) -> None:
-        decode, books, seen = self._decoder.update, self._kept, self._stalls.cadence.seen
         received_ns, feed = chunk.received_ns, chunk.connection
+        decoder = self._decoders.get(feed)
+        if decoder is None:
+            decoder = self._decoders[feed] = self._venue.decoder()
+        decode, books, seen = decoder.update, self._kept, self._stalls.cadence.seen
         desk = self._desk if self._desk.watching else None
         for frame in chunk.frames:
             update = decode(frame)
             if update is None:
-                self._on_other(frame, feed)
+                self._on_other(decoder, frame, chunk, now_s)
                 continue
             kept = books.get(update.symbol)
             if kept is None:
@@ -280,12 +323,13 @@ class BookKeeper(Worker):
             follower.add(update)
         if kept.updates >= self._settings.snapshot_every:
             self._emit_row(kept, now_s)
-        elif crowded:
+        elif crowded or self._cuts:  # what leaves a window must leave it at once
             self._settled(kept, now_s)
 
-    def _on_other(self, frame: bytes, connection: str) -> None:
+    def _on_other(self, decoder: MarketDecoder, frame: bytes, chunk: FrameChunk, now_s: float) -> None:
+        connection = chunk.connection
         try:
-            other = self._decoder.other(frame)
+            other = decoder.other(frame)
         except MalformedFrame as error:
             # whatever book this was for, its next event will show the gap
             count = self._malformed[connection] = self._malformed.get(connection, 0) + 1
@@ -294,7 +338,11 @@ class BookKeeper(Worker):
                     "stream.malformed", venue=self._venue.name, connection=connection, error=str(error), count=count
                 )
             return
-        if isinstance(other, ShutdownNotice):
+        if isinstance(other, StreamSnapshot):
+            self._on_stream_snapshot(other, chunk, now_s)
+        elif isinstance(other, BookBroken):
+            self._on_broken(other, connection, now_s)
+        elif isinstance(other, ShutdownNotice):
             self._desk.rotate("serverShutdown", connection)
         elif isinstance(other, ControlReply) and other.error is not None:
             log.error(
@@ -306,6 +354,28 @@ class BookKeeper(Worker):
             )
             self._desk.refused(connection)
 
+    def _on_stream_snapshot(self, message: StreamSnapshot, chunk: FrameChunk, now_s: float) -> None:
+        kept = self._kept.get(message.snapshot.symbol)
+        if kept is None or not isinstance(kept.sync, StreamSync):
+            return
+        update_id = message.snapshot.last_update_id
+        self._stalls.cadence.seen(kept.stream, now_s)
+        self._desk.on_event(chunk.connection, kept.stream, update_id, chunk.received_mono_ns)
+        epoch = kept.sync.epoch
+        kept.sync.on_stream_snapshot(message.snapshot, now_s, chunk.connection)
+        self._carry_out(kept, now_s)
+        if kept.sync.epoch != epoch and kept.book.update_id == update_id:
+            kept.book.begin(message.event_time_ms, chunk.received_ns)
+
+    def _on_broken(self, message: BookBroken, connection: str, now_s: float) -> None:
+        kept = self._kept.get(message.symbol)
+        if kept is None or not isinstance(kept.sync, StreamSync):
+            return
+        update_id = kept.sync.update_id
+        if kept.sync.on_broken(connection, message.reason, now_s):
+            self._output.event(kept, BookEventKind.AUDIT, update_id, None, message.reason)
+        self._carry_out(kept, now_s)
+
     def _on_down(self, message: StreamDown, now_s: float) -> None:
         for kept in self._of(message.streams):
             was_synced = kept.sync.state is SyncState.SYNCED
@@ -316,6 +386,7 @@ class BookKeeper(Worker):
                 self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._carry_out(kept, now_s)
         self._malformed.pop(message.connection, None)
+        self._decoders.pop(message.connection, None)
         self._desk.on_down(message.connection, now_s)
 
     def _on_rotated(self, rotated: FeedRotated) -> None:
@@ -326,14 +397,19 @@ class BookKeeper(Worker):
 
     def _add(self, symbol: str, last_epoch: int, now_s: float) -> None:
         # an answer to what was asked for a symbol that was let go must not be taken for that of its return
-        sync = BookSync(last_epoch=last_epoch, last_token=self._former_tokens.get(symbol, 0))
-        kept = KeptBook(symbol, self._venue.depth_stream(symbol), sync, Book(self._decoder))
+        last_token, rules = self._former_tokens.get(symbol, 0), self._rules
+        sync: BookSync
+        if rules.start is BookStart.STREAM_SNAPSHOT:
+            sync = StreamSync(shared_ids=rules.shared_ids, last_epoch=last_epoch, last_token=last_token)
+        else:
+            sync = BookSync(last_epoch=last_epoch, last_token=last_token)
+        kept = KeptBook(symbol, self._venue.depth_stream(symbol), sync, Book(self._decoder, rules.window))
         if self._settings.top_interval_ms == 0:
             kept.touch = Touch(self._decoder)
-        # replaced, not changed: other threads look at it
-        self._kept = {**self._kept, symbol: kept}
         self._by_stream[kept.stream] = kept
         self._upkeep.add(kept, now_s)
+        # Last, so that what failed in the midst of this is done again. Replaced, not changed: other threads look at it.
+        self._kept = {**self._kept, symbol: kept}
 
     def _on_symbols_changed(self, message: SymbolsChanged, now_s: float) -> None:
         for symbol, epoch in message.listed:
@@ -345,13 +421,14 @@ class BookKeeper(Worker):
                 continue
             self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
             self._former_epochs[symbol] = kept.sync.epoch
-            self._former_duplicates += kept.sync.duplicates
             self._former_tokens[symbol] = kept.sync.token
             self._upkeep.remove(symbol)
-            self._kept = {name: one for name, one in self._kept.items() if name != symbol}
-            del self._by_stream[kept.stream]
             self._stalls.forget(kept.stream)
             self._desk.forget(kept.stream)
+            self._by_stream.pop(kept.stream, None)
+            self._former_duplicates += kept.sync.duplicates
+            # last, so that what failed in the midst of this is done again
+            self._kept = {name: one for name, one in self._kept.items() if name != symbol}
         self._desk.carry(list(self._by_stream))
 
     def _on_settings(self, settings: KeeperSettings, now_s: float) -> None:
@@ -364,6 +441,14 @@ class BookKeeper(Worker):
                 kept.last_row_id = None  # the next row cannot be told as changes to one that was cut elsewhere
             if settings.top_interval_ms != before.top_interval_ms:
                 self._pace_tops(kept, now_s)
+
+    def _view(self, asked: BookAsked, now_s: float) -> BookView | None:
+        kept = self._kept.get(asked.symbol)
+        if kept is None:
+            return None
+        settled = self._settled(kept, now_s)
+        self._carry_out(kept, now_s)
+        return view_of(self._venue.name, kept, asked.levels, time.time_ns(), settled=settled)
 
     def _pace_tops(self, kept: KeptBook, now_s: float) -> None:
         """Another time between two tops holds for this book."""
@@ -380,7 +465,9 @@ class BookKeeper(Worker):
     def _carry_out(self, kept: KeptBook, now_s: float) -> None:
         effects = kept.sync.effects
         while effects:
-            match effects.popleft():
+            effect = effects.popleft()
+            self._observer.effect(kept, effect, now_s)
+            match effect:
                 case StateChanged(before, after, reason, update_id):
                     if after is not SyncState.SYNCED:
                         self._upkeep.abandon(kept)
@@ -395,8 +482,15 @@ class BookKeeper(Worker):
                     )
                 case FetchSnapshot(token, not_before_s, initial):
                     self._requests.fetch(kept, token, not_before_s, now_s, initial=initial)
+                case Resubscribe() as wish:
+                    self._resubscriptions.ask(kept, wish, now_s)
+                case Renumbered(epoch, before_update_id, update_id):
+                    kept.last_row_id = kept.previous_id = None
+                    told = f"epoch {epoch}: the venue counts anew"
+                    self._output.event(kept, BookEventKind.RESYNC, before_update_id, update_id, told)
                 case LoadSnapshot(snapshot, epoch, before_update_id, reason):
-                    kept.book.load(snapshot, kept.limit)
+                    # a snapshot on a stream shows all that the stream will ever tell of
+                    kept.book.load(snapshot, kept.limit if self._rules.start is BookStart.REST_SNAPSHOT else None)
                     if kept.touch is not None:
                         kept.touch.load(snapshot)
                     kept.updates, kept.last_row_id, kept.previous_id = 0, None, None
@@ -426,6 +520,7 @@ class BookKeeper(Worker):
             kept.probe = 0
             self._stalls.on_answer(kept.stream, message.snapshot.last_update_id, now_s)
             return
+        self._observer.answered(kept, message, now_s)
         kept.sync.on_snapshot(message.token, message.snapshot, now_s)
         self._carry_out(kept, now_s)
         self._requests.answered(kept, message.token)
@@ -460,6 +555,7 @@ class BookKeeper(Worker):
         kept.book, kept.last_row_id = renewal.book, None
         if kept.touch is not None:
             kept.touch.load(kept.book.as_snapshot(self._venue.name, kept.symbol))
+        self._observer.renewed(kept, len(renewal.mismatches))
         self._output.renewed(kept, renewal, purpose.value)
 
     # Output -------------------------------------------------------------------------------------------------------
@@ -518,6 +614,9 @@ class BookKeeper(Worker):
     # Stalls -------------------------------------------------------------------------------------------------------
 
     def _check_stalls(self, now_s: float) -> None:
+        if not self._rules.comparable:
+            self._check_silence(now_s)
+            return
         findings = self._stalls.check(now_s, self._synced_id)
         for stream in findings.probes:
             kept = self._by_stream[stream]
@@ -528,6 +627,7 @@ class BookKeeper(Worker):
         for stall in findings.stalls:
             kept = self._by_stream[stall.stream]
             self._output.event(kept, BookEventKind.STALL, stall.book_update_id, stall.venue_update_id, stall.reason)
+            self._observer.stalled(kept, stall.reason, now_s)
             for feed in kept.sync.feeds:
                 by_feed.setdefault(feed, []).append(stall)
         for feed, stalls in by_feed.items():
@@ -549,6 +649,19 @@ class BookKeeper(Worker):
             else:
                 self._outlets.feeds.reconnect(feed, f"stalled: {stalls[0].reason}")
 
+    def _check_silence(self, now_s: float) -> None:
+        """Where the venue cannot be asked whether a quiet market or a dead stream is the reason: subscribe anew, and allow
+        the stream more silence from then on."""
+        for stream, silent_s, _ in self._stalls.cadence.silent(now_s):
+            kept = self._by_stream[stream]
+            if silent_s < _SUBSCRIBE_ANEW_AFTER_S or kept.sync.state is not SyncState.SYNCED:
+                continue
+            reason = f"silent for {silent_s:.0f} s"
+            self._stalls.cadence.allow_more(stream)
+            self._output.event(kept, BookEventKind.STALL, kept.sync.update_id, None, reason)
+            kept.sync.invalidate(reason, now_s)
+            self._carry_out(kept, now_s)
+
     def _delivers(self, feed: str, dead: set[str], now_s: float) -> bool:
         """Whether a socket carries other streams that live."""
         heard = self._stalls.cadence.heard_within
@@ -569,17 +682,22 @@ class BookKeeper(Worker):
     def _start_afresh(self) -> None:
         """After a failure nothing in the books can be trusted: rebuild all of them from the feeds that live."""
         now_s = time.monotonic()
+        self._observer.restarted(now_s)
         self._stalls.forget_cases()
+        self._decoders.clear()  # what one had taken in, the books may not have
+        self._upkeep.start_afresh(now_s)
         for kept in self._kept.values():
             kept.probe = 0
             kept.asked, kept.next_request = 0, None  # the answer may have been lost with what failed
             kept.sync.effects.clear()
-            self._upkeep.abandon(kept)
-            feeds = kept.sync.feeds
-            for feed in feeds:  # all of them first: while one is left, the book would count as good
+            # All of them first, and one that nobody knows: while one is left, the book would count as good. Which live is
+            # the desk's to say: this may have failed before, in the midst of it.
+            for feed in (*kept.sync.feeds, ""):
                 kept.sync.on_feed_down(feed, "keeper restarted", now_s)
-            for feed in feeds:
+            for feed in self._desk.carriers(kept.stream):
                 kept.sync.on_feed_up(feed, now_s)
+            if isinstance(kept.sync, StreamSync):
+                kept.sync.restart(now_s)
             self._carry_out(kept, now_s)
 
     # What others may know; single reads, safe from any thread -----------------------------------------------------

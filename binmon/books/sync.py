@@ -1,7 +1,7 @@
 """The resync machine of one symbol's book (reference: Binance Spot, local order book, as of 2025-11-12).
 
 A plain object without I/O: it takes events and ``now`` (monotonic seconds), changes state, and leaves what should be
-done in ``effects``, in order. The comparison rules, exactly:
+done in ``effects``, in order. For venues whose streams begin with a snapshot see `binmon.books.stream_sync`. The comparison rules, exactly:
 
 * a snapshot with ``last_update_id < first_update_id`` of the first buffered event is too old: fetch another;
 * an event with ``last_update_id <= book id`` is old and changes nothing;
@@ -87,7 +87,29 @@ class GapFound:
     last_update_id: int
 
 
-Effect = StateChanged | FetchSnapshot | LoadSnapshot | ApplyUpdate | GapFound
+@dataclass(frozen=True, slots=True)
+class Resubscribe:
+    """Ask for the stream anew on ``feed``, not before ``not_before_s`` and only while the machine ``wants`` the token.
+
+    ``reconnect``: connect the feed anew instead, as subscribing has not helped.
+    """
+
+    token: int
+    feed: str
+    not_before_s: float
+    reconnect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """The venue counts anew while the book goes on (OKX, sequence reset): rows before and after belong to two epochs."""
+
+    epoch: int
+    before_update_id: int
+    update_id: int
+
+
+Effect = StateChanged | FetchSnapshot | LoadSnapshot | ApplyUpdate | GapFound | Resubscribe | Renumbered
 
 # A snapshot shows the book of now, so the last minute of events always bridges it; many symbols wait at a start.
 MAX_BUFFERED = 600

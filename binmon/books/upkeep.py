@@ -164,6 +164,15 @@ class Upkeep:
                 del self._tasks[token]
             kept.followers.clear()
 
+    def start_afresh(self, now_s: float) -> None:
+        """After a failure in the midst of something: nothing is under way, and every book has its regular turn."""
+        self._tasks.clear()
+        for kept in self._kept.values():
+            kept.followers.clear()
+        planned = {symbol for due_s, symbol, regular in self._due if regular and due_s == self._turn_s.get(symbol)}
+        for symbol in self._kept.keys() - planned:
+            self._plan(symbol, now_s + self.interval_s)
+
     # Snapshots ----------------------------------------------------------------------------------------------------
 
     def on_answer(self, token: int, snapshot: DepthSnapshot, now_s: float) -> bool:

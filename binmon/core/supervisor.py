@@ -6,6 +6,7 @@ import enum
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -73,7 +74,7 @@ class _Ended:
     """What a worker's thread tells the supervisor when it ends; ``error`` is None after a normal return."""
 
     supervised: _Supervised
-    error: Exception | None
+    error: BaseException | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,19 @@ class Supervisor:
         self._lock = threading.Lock()  # guards the replacement of _workers, and _stopping
         self._workers: list[_Supervised] = []  # never changed, only replaced: whoever reads it needs no lock
         self._stopping = False
+        self.on_bug: Callable[[str, str], None] = _nobody_to_tell
+        """Told, by the thread that ticks, of every worker that ended by a bug: its name, and the error in words."""
         self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
 
     def add(self, worker: Worker, *, stage: int = 0, policy: BackoffPolicy | None = None) -> None:
         """Start ``worker``. On stop, lower stages end first (producers before the consumers they feed).
 
-        After ``stop`` has begun nothing is started any more.
+        After ``stop`` has begun nothing is started any more. A worker that is here already stays as it is: whoever
+        failed in the midst of adding it may do so again.
         """
         supervised = _Supervised(worker, stage, Backoff(policy or self._policy))
         with self._lock:
-            if self._stopping:
+            if self._stopping or any(one.worker is worker for one in self._workers):
                 return
             self._workers = [*self._workers, supervised]
             self._start(supervised, "worker.started", attempt=0)
@@ -127,11 +131,17 @@ class Supervisor:
 
     def tick(self, now_mono_s: float) -> None:
         """Take in what has ended and restart what is due."""
+        # looked for before the queue is read: what such a thread had to say is in it by now
+        gone = [s for s in self._workers if s.thread is not None and not s.thread.is_alive()]
         while True:
             try:
                 self._on_ended(self._ended.get_nowait(), now_mono_s)
             except queue.Empty:
                 break
+        for supervised in gone:
+            if supervised.state is WorkerState.RUNNING:
+                error = RuntimeError("its thread ended without a word")
+                self._on_ended(_Ended(supervised, error), now_mono_s)
         for supervised in self._workers:
             if supervised.state is WorkerState.BACKOFF:
                 if supervised.retired:
@@ -190,20 +200,24 @@ class Supervisor:
         supervised.progress_seen = supervised.worker.progress_count
         supervised.worker.beat()  # the last one may be as old as the delay before this restart
         # daemon threads: one that hangs past the deadline of a stop must not keep the process alive
-        supervised.thread = threading.Thread(
-            target=self._guard, args=(supervised,), name=supervised.worker.name, daemon=True
-        )
+        thread = threading.Thread(target=self._guard, args=(supervised,), name=supervised.worker.name, daemon=True)
+        supervised.thread = None  # until it lives: one that does not has ended
         log.info(event, worker=supervised.worker.name, attempt=attempt)
-        supervised.thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread for us now, which may pass
+            self._ended.put(_Ended(supervised, error))
+        else:
+            supervised.thread = thread
 
     def _guard(self, supervised: _Supervised) -> None:
         """The one place where a worker's exception ends up; it runs in the worker's thread."""
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             supervised.worker.run(supervised.stop)
             if not supervised.stop.is_set():
                 error = RuntimeError("returned although nobody asked it to stop")
-        except Exception as caught:
+        except BaseException as caught:  # a library that wants to exit ends its own thread alone
             error = caught
         self._ended.put(_Ended(supervised, error))
 
@@ -225,6 +239,8 @@ class Supervisor:
             supervised.failing_since_mono_s = now_mono_s
         supervised.last_error = _text(error)
         expected = isinstance(error, RetryError)
+        if not expected:
+            self.on_bug(worker.name, supervised.last_error)
         if not expected and supervised.failures_without_progress >= self._fatal_after:
             # RUNNING -> FATAL: a bug does not heal by looping
             supervised.move_to(WorkerState.FATAL)
@@ -251,7 +267,11 @@ class Supervisor:
         )
 
 
-def _text(error: Exception) -> str:
+def _nobody_to_tell(worker: str, error: str) -> None:
+    """Until somebody wants to know."""
+
+
+def _text(error: BaseException) -> str:
     name = type(error).__name__
     return f"{name}: {error}" if str(error) else name
 

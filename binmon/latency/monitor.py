@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,7 +16,7 @@ from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.errors import BinmonError
 from binmon.latency.announcements import announce, announce_overdue, signals
-from binmon.latency.effects import Accepted, AskOrder, Overdue, Settled, TrackerSettings
+from binmon.latency.effects import AskOrder, Effect, Overdue, Settled, TrackerSettings
 from binmon.latency.ledger import ProbeLedger
 from binmon.latency.measurement import Measurement
 from binmon.latency.probe import OrderPlanned
@@ -79,6 +81,9 @@ class LatencyMonitor(Worker):
         self._inbox, self._questions, self._alerts = inbox, questions, alerts
         self._settled = settled
         self._restored = False
+        self._in_hand: Any = None  # taken, and the tracker may not know yet
+        self._begun: Effect | None = None  # the effect that is carried out
+        self._steps: deque[Callable[[], object]] = deque()  # what is left to do of it
         self._last_sent = ""
         self.phases = {phase: DelayHistogram() for phase in PHASES}
         # from the arrival of a report's frame to its measurement being told
@@ -88,11 +93,17 @@ class LatencyMonitor(Worker):
         """Pump until ``stop``, then once more for what is still in the inbox."""
         if not self._restored:
             self._restore()
+        message, self._in_hand = self._in_hand, None
+        self._take(message)  # what this failed with, once more: the tracker knows copies
         while not stop.is_set():
             self.beat()
-            self._take(self._inbox.take(_TICK_S))
+            self._in_hand = self._inbox.take(_TICK_S)
+            self._take(self._in_hand)
             self._tick()
-        while (message := self._inbox.take(0)) is not None:
+        while True:
+            self._in_hand = message = self._inbox.take(0)
+            if message is None:
+                break
             self._take(message)
         self._tick()
 
@@ -132,6 +143,7 @@ class LatencyMonitor(Worker):
             tracker.on_stream_down(message)
         elif isinstance(message, TrackerSettings):
             tracker.settings(message.threshold_ms, message.report_timeout_ms)
+        self._in_hand = None  # the tracker knows; what comes of it is kept in effects and steps
         if tracker.effects:
             self._carry_out(received_mono_ns)
 
@@ -140,21 +152,40 @@ class LatencyMonitor(Worker):
         self._carry_out(None)
 
     def _carry_out(self, received_mono_ns: int | None) -> None:
-        while self.tracker.effects:
-            effect = self.tracker.effects.popleft()
-            if isinstance(effect, Settled):
-                self._tell(effect.measurement, received_mono_ns)
-            elif isinstance(effect, Overdue):
-                self._alerts.offer(announce_overdue(effect, time.time_ns()))
-            elif isinstance(effect, AskOrder):
-                self._questions.offer(effect)  # one that finds no room is asked again by the tracker
-            elif isinstance(effect, Accepted):
-                self._notes.offer(effect)
+        """Each step is done once at most, and a failure of one keeps none of the others from being done."""
+        effects = self.tracker.effects
+        while effects:
+            if effects[0] is not self._begun:
+                steps = deque(self._steps_of(effects[0], received_mono_ns))
+                self._begun, self._steps = effects[0], steps
+            while self._steps:
+                self._steps.popleft()()
+            effects.popleft()
 
-    def _tell(self, measurement: Measurement, received_mono_ns: int | None) -> None:
-        for signal in signals(measurement, time.time_ns(), received_mono_ns):
-            self._alerts.offer(signal)
-        announce(measurement)
+    def _steps_of(self, effect: Effect, received_mono_ns: int | None) -> list[Callable[[], object]]:
+        if isinstance(effect, Settled):
+            return self._telling(effect.measurement, received_mono_ns)
+        if isinstance(effect, Overdue):
+            return [partial(self._tell_overdue, effect)]
+        if isinstance(effect, AskOrder):
+            return [partial(self._questions.offer, effect)]  # one that finds no room is asked again by the tracker
+        return [partial(self._notes.offer, effect)]
+
+    def _tell_overdue(self, overdue: Overdue) -> None:
+        self._alerts.offer(announce_overdue(overdue, time.time_ns()))
+
+    def _telling(self, measurement: Measurement, received_mono_ns: int | None) -> list[Callable[[], object]]:
+        """What is to be done with a measurement; the alert first, as it is what somebody waits for."""
+        told = signals(measurement, time.time_ns(), received_mono_ns)
+        return [
+            *(partial(self._alerts.offer, signal) for signal in told),
+            partial(announce, measurement),
+            partial(self._count, measurement, received_mono_ns),
+            partial(self._settled, measurement),
+            partial(self._notes.offer, measurement),
+        ]
+
+    def _count(self, measurement: Measurement, received_mono_ns: int | None) -> None:
         if received_mono_ns is not None:
             self.overhead.observe_ns(time.monotonic_ns() - received_mono_ns)
         for phase, histogram in self.phases.items():
@@ -162,8 +193,6 @@ class LatencyMonitor(Worker):
             if value_ms is not None and value_ms >= 0:
                 histogram.observe_ns(int(value_ms * 1e6))
         self.progress()
-        self._settled(measurement)
-        self._notes.offer(measurement)
 
 
 class OrderAsker(Worker):
@@ -179,12 +208,15 @@ class OrderAsker(Worker):
             self.beat()
             question = self._questions.take(0.2)
             if question is not None:
-                self._inbox.offer(self._ask(question, stop))
+                self._ask(question, stop)
                 self.progress()
 
-    def _ask(self, question: AskOrder, stop: threading.Event) -> OrderState | AskFailed:
+    def _ask(self, question: AskOrder, stop: threading.Event) -> None:
+        answer: OrderState | AskFailed = AskFailed(question.client_order_id, "whoever asks failed")
         try:
-            return self._venue.order(question.symbol, question.client_order_id, stop)
+            answer = self._venue.order(question.symbol, question.client_order_id, stop)
         except BinmonError as error:
             log.warning("order.not_found_out", client_order_id=question.client_order_id, reason=str(error))
-            return AskFailed(question.client_order_id, str(error))
+            answer = AskFailed(question.client_order_id, str(error))
+        finally:
+            self._inbox.offer(answer)  # also when this is a bug that ends the worker: nobody asks again for a minute

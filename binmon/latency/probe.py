@@ -17,9 +17,10 @@ from binmon.core.channel import Channel
 from binmon.core.clock import VenueClock
 from binmon.core.worker import Worker
 from binmon.errors import BinmonError, ChannelFull, OrderForbidden, RequestRefused, RetryError, VenueUnreachable
+from binmon.latency.ledger import LedgerRefused
 from binmon.latency.sizing import CannotProbe
 from binmon.latency.standing import Standing
-from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide
+from binmon.messages import OrderRefused, OrderRequest, OrderSent, OrderSide, OrderUncertain
 from binmon.orders.desk import OrderDesk
 from binmon.venues.clock import TakeSample, measure
 from binmon.venues.trading import TradingVenue
@@ -187,6 +188,13 @@ class OrderProbe(Worker):
             )
             self._skip(error, stop)
             return
+        except BaseException as error:
+            # a bug that ends this worker must not take the order's fate with it
+            reason = f"the probe failed: {type(error).__name__}"
+            self._outlets.outcome(
+                OrderUncertain(order.venue, order.symbol, order.client_order_id, reason, time.monotonic_ns())
+            )
+            raise
         self.sent += 1
         self._outlets.outcome(outcome)
         self.progress()
@@ -251,9 +259,28 @@ class Inbox:
 
     def planned(self, order: OrderRequest) -> None:
         """Into the ledger first, then to the monitor."""
-        at_ns, at_mono_ns = time.time_ns(), time.monotonic_ns()
-        self._plan(order, at_ns, at_mono_ns)
-        self._channel.put(OrderPlanned(order, at_ns, at_mono_ns), 5.0)
+        planned = OrderPlanned(order, time.time_ns(), time.monotonic_ns())
+        try:
+            self._plan(order, planned.at_ns, planned.at_mono_ns)
+            self._channel.put(planned, 5.0)
+        except LedgerRefused:
+            raise
+        except BaseException as error:
+            # It may be noted by now, and what is noted must end in a class. It does not leave.
+            reason = f"not sent: {type(error).__name__}"
+            self._channel.offer(planned)
+            self._channel.offer(
+                OrderRefused(
+                    order.venue,
+                    order.symbol,
+                    order.client_order_id,
+                    None,
+                    reason,
+                    time.time_ns(),
+                    time.monotonic_ns(),
+                )
+            )
+            raise
 
     def sent(self, message: OrderSent) -> None:
         self._channel.offer(message)

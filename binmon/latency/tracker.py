@@ -171,8 +171,7 @@ class LatencyTracker:
         if report.execution_type == "NEW":
             self._announcing.add(report.venue)
         if not order.take(Arrival(report, self._clock.reading(report.received_mono_ns))):
-            self.duplicates += 1
-            return
+            self.duplicates += 1  # and on: the first may have come to a monitor that failed in the midst of it
         self._accepted(order, report.order_id, report.received_mono_ns)
         self._look(order, report.received_mono_ns)
 
@@ -423,14 +422,16 @@ class LatencyTracker:
         self._settle(order, OrderClass.LATE, now_mono_ns, "; ".join(filter(None, (order.trouble, doubt))))
 
     def _settle(self, order: TrackedOrder, order_class: OrderClass, now_mono_ns: int, detail: str) -> None:
-        order.move_to(OrderStep.SETTLED)
         client_order_id = order.request.client_order_id
-        del self._orders[client_order_id]
+        reading = self._clock.reading(now_mono_ns)
+        offset_ns = None if reading is None else reading.venue_minus_wall_ns
+        # What fails in the midst of this is done again, as long as the order is open: then it may have its class already.
+        if not any(isinstance(one, Settled) and one.measurement.client_order_id == client_order_id for one in self.effects):
+            measured = order.measurement(order_class, self.threshold_ms, now_mono_ns, offset_ns, detail)
+            self.effects.append(Settled(measured))
         self._settled[client_order_id] = set(order.arrivals)
         if len(self._settled) > _REMEMBERED_ORDERS:
             self._settled.popitem(last=False)
         self.classes[order_class] += 1
-        reading = self._clock.reading(now_mono_ns)
-        offset_ns = None if reading is None else reading.venue_minus_wall_ns
-        measured = order.measurement(order_class, self.threshold_ms, now_mono_ns, offset_ns, detail)
-        self.effects.append(Settled(measured))
+        del self._orders[client_order_id]
+        order.move_to(OrderStep.SETTLED)

@@ -30,9 +30,13 @@ from binmon.messages import (
     UserStreamDown,
     UserStreamUp,
 )
+from binmon.net.posts import Post
 from binmon.net.rotation import CloseFeed, FeedGroup, FeedRotated, OpenFeed, RotationWindow
 from binmon.venues.base import MalformedFrame, ShutdownNotice
 from binmon.venues.trading import (
+    OneUserMessage,
+    SayNext,
+    Several,
     StreamReply,
     Subscribed,
     SubscriptionEnded,
@@ -62,11 +66,13 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UserSockets:
-    """How connections are had: ``open(feed)``, ``close(feed, reason)``, ``reconnect(feed, reason)``."""
+    """How connections are had: ``open(feed)``, ``close(feed, reason)``, ``reconnect(feed, reason)``, and
+    ``post(feed, post)`` for venues whose opening is a dialogue; it is False when the connection is down."""
 
     open: Callable[[str], None]
     close: Callable[[str, str], None]
     reconnect: Callable[[str, str], None]
+    post: Callable[[str, Post], bool] = lambda feed, post: False
 
 
 class _Stage(enum.Enum):
@@ -128,6 +134,7 @@ class UserStream(Worker):
         self._connections: dict[str, _Connection] = {}
         self._seen: OrderedDict[tuple[str, int, int, int, str], None] = OrderedDict()
         self._up = False
+        self._in_hand: Any = None  # the message that is being taken in
         self._refusals = 0
         self._reopen_at_s: float | None = None
         self._never_confirmed_since_s: float | None = time.monotonic()
@@ -135,17 +142,30 @@ class UserStream(Worker):
         self.reports = self.duplicates = self.dropped = self.malformed = self.breaks = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Pump until ``stop``."""
+        """Pump until ``stop``. After a failure, the message that was in hand is taken once more: copies of reports are
+        known, but nobody says twice that a connection is down."""
         if not self._group.feeds:
             self._group.start()
-            self._carry_out()
+        self._carry_out()
+        self._take_again()
         while not stop.is_set():
             self.beat()
-            message = self._inbox.take(_TICK_S)
-            while message is not None:
-                self.take(message)
-                message = self._inbox.take(0)
+            self._in_hand = self._inbox.take(_TICK_S)
+            while self._in_hand is not None:
+                self.take(self._in_hand)
+                self._in_hand = self._inbox.take(0)
             self.tick(time.monotonic(), time.time())
+
+    def _take_again(self) -> None:
+        message, self._in_hand = self._in_hand, None
+        if message is None:
+            return
+        try:
+            self.take(message)
+        except Exception:
+            if isinstance(message, FrameChunk):
+                self._break(message.connection, "what it brought could not be taken in: reports may be missing")
+            raise
 
     # What happens -------------------------------------------------------------------------------------------------
 
@@ -156,6 +176,8 @@ class UserStream(Worker):
                 self._take_frame(frame, message)
         elif isinstance(message, StreamUp):
             # Not up for the group yet: it is when the venue has confirmed.
+            if message.connection in self._connections:  # and nobody has heard its end
+                self._down(message.connection, "connected anew")
             connection = self._connections[message.connection] = _Connection(time.monotonic())
             connection.move_to(_Stage.CONNECTED)
         elif isinstance(message, StreamDown):
@@ -195,6 +217,11 @@ class UserStream(Worker):
             log.warning("user_stream.malformed", venue=self._venue.name, connection=name, reason=str(error))
             self._break(name, "an unreadable frame: reports may be missing")
             return
+        for one in message.messages if isinstance(message, Several) else (message,):
+            self._take_message(one, chunk)
+
+    def _take_message(self, message: OneUserMessage | None, chunk: FrameChunk) -> None:
+        name = chunk.connection
         if isinstance(message, ExecutionReport):
             self._report(message)
         elif isinstance(message, BalancesChanged):
@@ -203,6 +230,8 @@ class UserStream(Worker):
             self._reply(message, chunk.received_ns, chunk.received_mono_ns)
         elif isinstance(message, Subscribed):
             self._subscribed(name, chunk.received_mono_ns)
+        elif isinstance(message, SayNext):
+            self._say(name, message)
         elif isinstance(message, SubscriptionEnded):
             self._break(name, message.reason)
         elif isinstance(message, SubscriptionRefused):
@@ -211,24 +240,29 @@ class UserStream(Worker):
             self._group.rotate("serverShutdown", name)
             self._carry_out()
 
+    def _say(self, name: str, message: SayNext) -> None:
+        """Go on with the opening. What does not leave says nothing: the connection is down then, or not confirmed in
+        time."""
+        for payload in message.messages:
+            self._sockets.post(name, Post(payload, lambda sent_ns, sent_mono_ns: None, lambda reason: None))
+
     def _report(self, report: ExecutionReport) -> None:
         self._group.on_event(report.connection, STREAM, report.received_mono_ns / 1e9, report.event_time_us)
         key = (report.symbol, report.order_id, report.execution_id, report.event_time_us, report.client_order_id)
         if key in self._seen:
             self.duplicates += 1
             return
+        self._tell(report)  # before it counts as seen: twice is better than never
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         self.reports += 1
         self.progress()
-        self._tell(report)
 
     def _subscribed(self, name: str, at_mono_ns: int) -> None:
         connection = self._connections.get(name)
         if connection is None or connection.stage is not _Stage.CONNECTED:
             return
-        connection.move_to(_Stage.SUBSCRIBED)
         self._never_confirmed_since_s = None
         self._refusals = 0
         self.progress()
@@ -236,10 +270,11 @@ class UserStream(Worker):
         self._told_subscribed()
         self._group.on_up(name, time.monotonic())
         self._carry_out()
-        self.subscribed_to = name
         if not self._up:
-            self._up = True
             self._tell(UserStreamUp(self._venue.name, name, True, at_mono_ns))
+            self._up = True
+        self.subscribed_to = name
+        connection.move_to(_Stage.SUBSCRIBED)  # last: what fails in the midst of this is done again
 
     def _was_refused(self, name: str, error: Exception) -> None:
         self._never_confirmed_since_s = None  # it understands, and says no
@@ -259,16 +294,17 @@ class UserStream(Worker):
         connection = self._connections.get(name)
         if connection is not None and connection.stage is not _Stage.BROKEN:
             self._ended(name, reason)
-            connection.move_to(_Stage.BROKEN)
             self._sockets.reconnect(name, reason)
+            connection.move_to(_Stage.BROKEN)
 
     def _down(self, name: str, reason: str) -> None:
-        connection = self._connections.pop(name, None)
+        connection = self._connections.get(name)
         if connection is not None and connection.stage is not _Stage.BROKEN:
             self._ended(name, reason)
         self._lost(name, reason)
         self._group.on_down(name, time.monotonic())
         self._carry_out()
+        self._connections.pop(name, None)
 
     def _ended(self, name: str, reason: str) -> None:
         """No events from this connection any more; a break when there is no other."""
@@ -279,11 +315,11 @@ class UserStream(Worker):
         ]
         self.subscribed_to = others[-1] if others else None
         if self._up and not others:
+            self._tell(UserStreamDown(self._venue.name, reason, time.monotonic_ns()))
             self._up = False
             self.breaks += 1
             write = log.info if reason == "stopped" else log.warning
             write("user_stream.down", venue=self._venue.name, connection=name, reason=reason)
-            self._tell(UserStreamDown(self._venue.name, reason, time.monotonic_ns()))
 
     def _tell(self, message: Told) -> None:
         for listener in self._listeners:
@@ -294,7 +330,7 @@ class UserStream(Worker):
     def _carry_out(self) -> None:
         effects = self._group.effects
         while effects:
-            effect = effects.popleft()
+            effect = effects[0]  # taken away when it is done: a socket that was not opened is waited for in vain
             if isinstance(effect, OpenFeed):
                 self._sockets.open(effect.feed)
             elif isinstance(effect, CloseFeed):
@@ -308,3 +344,4 @@ class UserStream(Worker):
                     reason=effect.reason,
                     overlap_ms=round(effect.overlap_ms, 3),
                 )
+            effects.popleft()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import structlog
 
 from binmon.core.channel import Channel
@@ -111,7 +112,9 @@ class SegmentFinisher(Worker):
             self._next_retention_s, self._retained = now_s + self._retain_every_s, asked
             self._retention.keep_days, self._retention.keep_gb = asked
             self._guarded("retention", lambda: self._retention.apply(today, give_up))
-        self._guarded("compaction", lambda: self._compactor.turn(now_s, today, give_up))
+        merged = self._guarded("compaction", lambda: self._compactor.turn(now_s, today, give_up))
+        if merged:
+            _give_back_memory()
 
     def _clear_work(self) -> None:
         if self._directory.is_dir():
@@ -119,17 +122,18 @@ class SegmentFinisher(Worker):
                 if held:  # else another process is at work there: what it has begun is not ours to delete
                     clear_work(self._directory)
 
-    def _guarded(self, what: str, work: Callable[[], object]) -> None:
+    def _guarded(self, what: str, work: Callable[[], object]) -> object:
         """Do what can wait: a disk that refuses is told once and costs nothing but that."""
         try:
-            work()
+            done = work()
         except OSError as error:
             if what not in self._house_failing:
                 path = error.filename or self._directory
                 log.error("recorder.failed", path=str(path), error=f"{type(error).__name__}: {error}")
             self._house_failing.add(what)
-        else:
-            self._house_failing.discard(what)
+            return None
+        self._house_failing.discard(what)
+        return done
 
     def _finish(self, path: Path, give_up: Callable[[], bool]) -> None:
         if give_up():
@@ -143,6 +147,7 @@ class SegmentFinisher(Worker):
             return
         if done is None:
             return
+        _give_back_memory()
         if self._failing:
             self._failing = False
             log.info("recorder.resumed", path=str(path), rows=done.rows, rows_lost=done.rows_lost)
@@ -160,6 +165,11 @@ class SegmentFinisher(Worker):
                 rows_lost=done.rows_lost,
             )
             self.progress()
+
+
+def _give_back_memory() -> None:
+    """What Arrow keeps of the calling thread's for the next time, tens of MB: that may be an hour from now."""
+    pa.default_memory_pool().release_unused()
 
 
 class _GiveUp:

@@ -169,11 +169,12 @@ def _stream_groups(run: Sequence[Part], file: Any, give_up: Callable[[], bool]) 
                 waiting.clear()
 
         for part in run:
-            with pq.ParquetFile(part.path, page_checksum_verification=True) as source:
+            with pq.ParquetFile(part.path, page_checksum_verification=True, pre_buffer=False) as source:
                 for number in range(source.num_row_groups):
                     if give_up():
                         raise GaveUp
-                    table = source.read_row_group(number).replace_schema_metadata(None)
+                    # no threads of Arrow's, which would keep memory of their own for good
+                    table = source.read_row_group(number, use_threads=False).replace_schema_metadata(None)
                     held = sum(one.nbytes for one in waiting) + table.nbytes
                     if held > GROUP_BYTES or sum(map(len, waiting)) + len(table) > GROUP_ROWS:
                         write()
@@ -214,7 +215,7 @@ def _metadata(file: pq.ParquetFile) -> dict[str, str]:
 
 
 def _key(file: pq.ParquetFile, group: int, position: int) -> tuple[int, int]:
-    table = file.read_row_group(group, columns=["epoch", "update_id"])
+    table = file.read_row_group(group, columns=["epoch", "update_id"], use_threads=False)
     return int(integers(table, "epoch")[position]), int(integers(table, "update_id")[position])
 
 

@@ -56,6 +56,7 @@ class PendingRows:
         self.rows.append(row)
         head, received_ns = self.head, snapshot.receive_time_ns
         first = len(self.rows) == 1
+        # last: what the head does not count is not here, see `mend`
         self.head = FrameHead(
             FrameKind.BOOKS,
             len(self.rows),
@@ -66,6 +67,11 @@ class PendingRows:
             snapshot.venue,
             snapshot.symbol,
         )
+
+    def mend(self) -> None:
+        """After a failure in the midst of `add`: only what the head counts is here."""
+        del self.rows[self.head.rows :]
+        self.keyframes = [position for position in self.keyframes if position < len(self.rows)]
 
 
 @dataclass(slots=True)
@@ -88,7 +94,7 @@ class SymbolRows:
     loss: Loss | None = None  # not told yet
 
     def look_for_unseen(self, snapshot: BookSnapshot) -> None:
-        """Find out whether rows or events were lost in front of a row that has arrived.
+        """Find out whether rows or events were lost in front of a row that has arrived; `saw` must follow.
 
         A row names the row before it, unless the book was synchronised in between; where an epoch ends, an event must
         have said why.
@@ -99,7 +105,10 @@ class SymbolRows:
             self.lose().unseen_rows = True
         if seen is not None and seen[0] != epoch and not self.explained:
             self.lose().unseen_events = True
-        self.seen = (epoch, snapshot.update_id)
+
+    def saw(self, snapshot: BookSnapshot) -> None:
+        """A row has arrived, and is kept or lost: the next one is compared with it."""
+        self.seen = (snapshot.epoch, snapshot.update_id)
         self.explained = False
 
     def lose(self) -> Loss:
@@ -110,19 +119,34 @@ class SymbolRows:
 
     def add(self, snapshot: BookSnapshot, row: bytes, *, delta: bool) -> None:
         """Let the encoded row that was last looked at wait for the next flush."""
-        self.last = self.seen
-        self.kept_id = snapshot.update_id
-        self.since_keyframe = self.since_keyframe + 1 if delta else 1
         date = snapshot.receive_time_ns // DAY_NS
         # a frame never spans two dates: the finisher can then tell its files from the heads alone
         if not self.pending or self.pending[-1].head.first_ns // DAY_NS != date:
             self.pending.append(PendingRows(FrameHead(FrameKind.BOOKS)))
         self.pending[-1].add(snapshot, row, keyframe=not delta)
+        self.last = (snapshot.epoch, snapshot.update_id)
+        self.kept_id = snapshot.update_id
+        self.since_keyframe = self.since_keyframe + 1 if delta else 1
 
     def gap(self, snapshot: BookSnapshot) -> BookEvent:
-        """The event that records the loss in front of this row, which with that is told: from the last row kept."""
-        loss, self.loss = self.lose(), None
-        return _gap(self, snapshot.receive_time_ns, self.kept_id, snapshot.update_id, loss)
+        """The event that records the loss in front of this row: from the last row kept. Told, it is ``loss`` no more."""
+        return _gap(self, snapshot.receive_time_ns, self.kept_id, snapshot.update_id, self.lose())
+
+    def mend(self) -> None:
+        """After a failure in the midst of anything: what waits is whole, and the next row is a whole book."""
+        for one in self.pending:
+            one.mend()
+        self.pending = [one for one in self.pending if one.rows]
+        if self.pending:
+            ((_, self.kept_id, _),) = BookChain.keys(self.pending[-1].rows[-1])
+        self.last = None
+
+    def has(self, snapshot: BookSnapshot) -> bool:
+        """Whether this very row waits already."""
+        if not self.pending:
+            return False
+        ((_, update_id, epoch),) = BookChain.keys(self.pending[-1].rows[-1])
+        return (epoch, update_id) == (snapshot.epoch, snapshot.update_id)
 
     def flushed(self) -> None:
         """All that waited is on disk."""

@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -31,12 +31,15 @@ _RUN = f"{os.getpid()}{secrets.token_hex(3)}"  # a process id alone is always 1 
 
 @dataclass(frozen=True, slots=True)
 class RecordingFacts:
-    """What every file says of its origin. ``instruments`` is keyed by (venue, symbol); a symbol may be missing."""
+    """What every file says of its origin. ``instruments`` is keyed by (venue, symbol); a symbol may be missing.
+
+    ``clock_offsets_ms``: each venue's clock minus ours.
+    """
 
     instruments: Mapping[tuple[str, str], Instrument]
     version: str
     config_hash: str
-    clock_offset_ms: float | None = None
+    clock_offsets_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
@@ -48,9 +51,9 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     schema: int
     version: str
     config_hash: str
-    clock_offset_ms: float | None
     created_ns: int
     steps: list[tuple[str, str, str, str]]
+    clock_offsets_ms: dict[str, float] = {}
 
 
 class SegmentWriter:
@@ -90,8 +93,9 @@ class SegmentWriter:
             _write_all(self._file.fileno(), frames)
             os.fsync(self._file.fileno())
         except BaseException as error:
-            # after a failed fsync nobody knows what is on disk, but for a full one, which says so before writing
-            self.broken = not (isinstance(error, OSError) and error.errno in _FULL)
+            # After a failed fsync nobody knows what is on disk, but for a full one, which says so before writing. What is
+            # no error of the disk leaves it as good as it was.
+            self.broken = isinstance(error, OSError) and error.errno not in _FULL
             try:
                 os.ftruncate(self._file.fileno(), self.bytes)
                 os.lseek(self._file.fileno(), self.bytes, os.SEEK_SET)
@@ -100,6 +104,18 @@ class SegmentWriter:
             raise
         self.bytes += sum(map(len, frames))
         self.rows += rows
+
+    def holds(self, size: int, rows: int) -> bool:
+        """Whether an ``append`` that nobody heard the end of is on disk: the segment would have ``size`` bytes and ``rows``
+        rows with it. Otherwise it is as it was before; raises OSError."""
+        descriptor = self._file.fileno()
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, self.bytes)
+            os.lseek(descriptor, self.bytes, os.SEEK_SET)
+            return False
+        os.fsync(descriptor)
+        self.bytes, self.rows = size, rows
+        return True
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to this very file."""
@@ -131,6 +147,11 @@ class SegmentWriter:
                 self.append([self.frame(FrameHead(FrameKind.CLOSED), b"")], 0)
         finally:
             self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or abandoned."""
+        return self._file.closed
 
     def abandon(self) -> None:
         """Unlock the segment without a mark: recovery will look at it."""
@@ -192,13 +213,15 @@ class FileMetadata:
 
     def of_events(self) -> dict[str, str]:
         """What a file of book events carries."""
-        return _origin(self._newest)
+        offsets = set() if self._newest is None else set(self._newest.clock_offsets_ms.values())
+        return _origin(self._newest, offsets.pop() if len(offsets) == 1 else None)
 
     def of_symbol(self, venue: str, symbol: str) -> dict[str, str]:
         """What a file of one symbol's books carries; without steps where no header knows the symbol."""
         header, *steps = self._steps.get((venue, symbol), (self._newest,))
         known = dict(zip(("tick_size", "lot_size"), map(str, steps), strict=False))
-        return _origin(header) | {"venue": venue, "symbol": symbol} | known
+        offset_ms = None if header is None else header.clock_offsets_ms.get(venue)
+        return _origin(header, offset_ms) | {"venue": venue, "symbol": symbol} | known
 
 
 def plain(number: Decimal) -> str:
@@ -211,18 +234,18 @@ def _header(facts: RecordingFacts, created_ns: int) -> SegmentHeader:
         (venue, symbol, plain(instrument.tick_size), plain(instrument.lot_size))
         for (venue, symbol), instrument in sorted(facts.instruments.items())
     ]
-    return SegmentHeader(SCHEMA_VERSION, facts.version, facts.config_hash, facts.clock_offset_ms, created_ns, steps)
+    offsets_ms = dict(facts.clock_offsets_ms)
+    return SegmentHeader(SCHEMA_VERSION, facts.version, facts.config_hash, created_ns, steps, offsets_ms)
 
 
-def _origin(header: SegmentHeader | None) -> dict[str, str]:
+def _origin(header: SegmentHeader | None, offset_ms: float | None) -> dict[str, str]:
     if header is None:
         return {"schema_version": str(SCHEMA_VERSION)}
-    offset = header.clock_offset_ms
     return {
         "schema_version": str(SCHEMA_VERSION),
         "binmon_version": header.version,
         "config_hash": header.config_hash,
-        "clock_offset_ms": "" if offset is None else repr(offset),
+        "clock_offset_ms": "" if offset_ms is None else repr(offset_ms),
     }
 
 

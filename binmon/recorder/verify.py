@@ -199,7 +199,6 @@ def _check_gaps(readable: list[tuple[Source, Keys]], gaps: list[BookEvent], brea
 def _check_books(source: Source, table: pa.Table, position: int, known: _Known, breaches: list[Breach]) -> None:
     best: dict[str, Floats] = {}
     worst: dict[str, Floats] = {}
-    levels: dict[str, npt.NDArray[np.int64]] = {}
     for side, falling in (("bid", True), ("ask", False)):
         price_offsets, price = _lists(table, f"{side}_price")
         quantity_offsets, quantity = _lists(table, f"{side}_quantity")
@@ -220,7 +219,7 @@ def _check_books(source: Source, table: pa.Table, position: int, known: _Known, 
         _tell(source, position, wrong, "sorted", f"{side}s are not best first", breaches)
         best[side] = np.full(len(table), np.nan)
         best[side][counts > 0] = price[price_offsets[:-1][counts > 0]]
-        worst[side], levels[side] = np.full(len(table), np.nan), counts
+        worst[side] = np.full(len(table), np.nan)
         worst[side][counts > 0] = price[price_offsets[1:][counts > 0] - 1]
     # a comparison with nothing (NaN) is False: one-sided books cannot be crossed
     _tell(source, position, best["bid"] >= best["ask"], "crossed", "the best bid is not below the best ask", breaches)
@@ -234,10 +233,11 @@ def _check_books(source: Source, table: pa.Table, position: int, known: _Known, 
         bad |= wrong
     wrong = bid_known >= ask_known
     _tell(source, position, wrong & ~bad, "known_depth", "the bids' known depth is not below the asks'", breaches)
-    # rows that were cut at the recorded depth are known as far as they go, which is another price in each
+    # Rows that were cut at the recorded depth, or to the window that a venue tells of, are known as far as they go, which is
+    # another price in each.
     whole = np.ones(len(table), np.bool_)
     for side, side_known in (("bid", bid_known), ("ask", ask_known)):
-        whole &= (side_known != worst[side]) | (levels[side] != levels[side].max(initial=0))
+        whole &= side_known != worst[side]
     at = np.flatnonzero(whole)
     changes = np.zeros(len(table), np.bool_)
     changes[at] = _known_depth_changes(integers(table, "epoch")[at], bid_known[at], ask_known[at], known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,19 @@ _LOOK_S = 0.05  # how often the queue is looked at
 _PORTION = 256
 _NO_FACTS = RecordingFacts({}, "", "")
 _NO_MEMORY = "no room for rows that wait"
+_FAILED = "the recorder failed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """All that waits, on its way to the disk; the figures are those of when it is there."""
+
+    segment: SegmentWriter
+    facts: RecordingFacts
+    size: int  # of the segment
+    rows: int  # of the segment
+    rows_written: int
+    bytes_written: int
 
 
 class Recorder(Worker):
@@ -66,6 +80,10 @@ class Recorder(Worker):
         self._failing = self._evidence_failing = False
         self._lost_before_outage = 0
         self._refusal = _NO_MEMORY  # why rows that find no room are lost
+        self._in_hand: BookSnapshot | BookEvent | Evidence | None = None  # the message that is being accepted
+        self._again = False  # it was accepted once before, and that failed
+        self._batch: _Batch | None = None  # what is being put on disk
+        self._ran = False
 
     @property
     def failing(self) -> bool:
@@ -73,7 +91,11 @@ class Recorder(Worker):
         return self._failing
 
     def run(self, stop: threading.Event) -> None:
-        """Record until ``stop``; then drain the channel, flush and close the segment."""
+        """Record until ``stop``; then drain the channel, flush and close the segment. After a failure it goes on where it
+        was: what waited is still there, and the message in hand is accepted once more."""
+        if self._ran:
+            self._resume()
+        self._ran = True
         next_flush_s = time.monotonic() + self.flush_interval_s
         while not stop.is_set():
             self.beat()
@@ -86,17 +108,68 @@ class Recorder(Worker):
             # All that waits every now and then: to be woken for each of a market of rows costs everybody more than the
             # rows do. In portions, so that a long queue does not hold up the flush.
             for _ in range(_PORTION):
-                message = self._channel.take(0)
-                if message is None:
+                if not self._take():
                     stop.wait(min(left_s, _LOOK_S))
                     break
-                self.accept(message)
-        while (message := self._channel.take(0)) is not None:
-            self.accept(message)
+        while self._take():
+            pass
         self.flush(time.time_ns())
         self.close_segment()
         if self._pending_bytes or self._events or len(self.evidence):
             self._give_up_pending()
+
+    def _take(self) -> bool:
+        """Accept the next message; False when there is none."""
+        self._again = False
+        self._in_hand = self._channel.take(0)
+        if self._in_hand is None:
+            return False
+        self.accept(self._in_hand)
+        self._in_hand = None
+        return True
+
+    def _resume(self) -> None:
+        """After a failure at whatever place: nothing is recorded twice, and nothing is lost without being told."""
+        for stream in self._streams.values():
+            stream.mend()
+        if self._segment is not None and self._segment.closed:
+            self._segment = None
+        batch = self._batch
+        if batch is not None:
+            try:
+                if batch.segment is self._segment and batch.segment.holds(batch.size, batch.rows):
+                    self._settle(batch)
+            except OSError as error:
+                self._on_failure(error)
+            self._batch = None
+        self._waiting = {key: one for key, one in self._streams.items() if one.pending or one.dropped}
+        rows = sum(len(row) for one in self._waiting.values() for pending in one.pending for row in pending.rows)
+        self._pending_bytes = rows + sum(_event_bytes(event.detail) for event in self._events)
+        if self._segment is None:
+            self._break_chains(_FAILED)
+        elif self._segment.broken:
+            self._leave_segment(self._refusal)
+        message = self._in_hand
+        if message is not None and not self._again:
+            self._again = True
+            if not self._has(message):
+                self.accept(message)
+        elif message is not None and not isinstance(message, Evidence):
+            is_row, stream = isinstance(message, BookSnapshot), self._stream_of(message)
+            self._drop(stream, rows=int(is_row), events=int(not is_row), reason=_FAILED)
+            if isinstance(message, BookSnapshot):
+                stream.saw(message)
+        self._in_hand = None
+
+    def _has(self, message: BookSnapshot | BookEvent | Evidence) -> bool:
+        """Whether a message that was in hand at a failure had been accepted before it."""
+        if isinstance(message, BookSnapshot):
+            stream = self._stream_of(message)
+            if not stream.has(message):
+                return False
+            stream.saw(message)
+            return True
+        return isinstance(message, BookEvent) and any(one is message for one in self._events)
 
     def accept(self, message: BookSnapshot | BookEvent | Evidence) -> None:
         """Take in one row, event or piece of evidence; nothing is written before the next flush."""
@@ -124,10 +197,13 @@ class Recorder(Worker):
         if self._pending_bytes + size > self._pending_limit:
             stream.last = None  # what follows cannot be told as changes to a row that is not there
             self._drop(stream, rows=1)
+            stream.saw(message)
             return
         if stream.loss is not None:
             self._events.append(stream.gap(message))
+            stream.loss = None
         stream.add(message, row, delta=delta)
+        stream.saw(message)
         self._waiting[message.venue, message.symbol] = stream
         self._pending_bytes += size
 
@@ -137,9 +213,9 @@ class Recorder(Worker):
         if self._pending_bytes + size > self._pending_limit:
             self._drop(stream, events=1)
             return
+        stream.explained = stream.explained or event.kind in EXPLAINING
         self._events.append(event)
         self._pending_bytes += size
-        stream.explained = stream.explained or event.kind in EXPLAINING
 
     def flush(self, now_ns: int) -> None:
         """Put everything that waits on disk, or keep it for the next time; rotate when it is time."""
@@ -153,7 +229,7 @@ class Recorder(Worker):
 
     def close_segment(self) -> None:
         """Close the live segment, if any, and hand it to the finisher."""
-        segment, self._segment = self._segment, None
+        segment = self._segment
         if segment is None:
             return
         self._break_chains()
@@ -161,6 +237,7 @@ class Recorder(Worker):
             segment.close()
         except OSError as error:
             self._tell_failure(error)
+        self._segment = None
         log.info("recorder.segment_closed", path=str(segment.path), rows=segment.rows, bytes=segment.bytes, rows_lost=0)
         # no room in the channel is no loss: the finisher looks for closed segments by itself too
         self._finisher_channel.offer(segment.path)
@@ -197,18 +274,35 @@ class Recorder(Worker):
             for pending in stream.pending:
                 rows += pending.head.rows
                 frames.append(segment.frame(pending.head, b"".join(pending.rows)))
-        segment.append(frames, rows)
-        segment.facts = facts
+        size = sum(map(len, frames))
+        self._batch = _Batch(
+            segment,
+            facts,
+            segment.bytes + size,
+            segment.rows + rows,
+            self.rows_written + rows,
+            self.bytes_written + size,
+        )
+        try:
+            segment.append(frames, rows)
+        except OSError:
+            self._batch = None  # the segment is as it was
+            raise
+        self._settle(self._batch)
+        if self._failing:
+            self._tell_success(rows)
+        self.progress()
+
+    def _settle(self, batch: _Batch) -> None:
+        """All that waited is on disk. What fails in the midst of this is done again."""
+        batch.segment.facts = batch.facts
         for stream in self._waiting.values():
             stream.flushed()
         self._waiting = {key: stream for key, stream in self._waiting.items() if stream.dropped}
         self._events.clear()
         self._pending_bytes = 0
-        self.rows_written += rows
-        self.bytes_written += sum(map(len, frames))
-        if self._failing:
-            self._tell_success(rows)
-        self.progress()
+        self.rows_written, self.bytes_written = batch.rows_written, batch.bytes_written
+        self._batch = None
 
     def _on_failure(self, error: OSError) -> None:
         self._tell_failure(error)
@@ -217,9 +311,10 @@ class Recorder(Worker):
 
     def _leave_segment(self, reason: str) -> None:
         """Give the live segment up; rows that wait as changes to rows in it go with it."""
-        segment, self._segment = self._segment, None
+        segment = self._segment
         if segment is not None:
             segment.abandon()
+            self._segment = None
             self._finisher_channel.offer(segment.path)
         self._break_chains(f"disk: {reason}")
 
@@ -260,12 +355,12 @@ class Recorder(Worker):
             stream = self._streams[key] = SymbolRows(*key)
         return stream
 
-    def _drop(self, stream: SymbolRows, *, rows: int = 0, events: int = 0) -> None:
+    def _drop(self, stream: SymbolRows, *, rows: int = 0, events: int = 0, reason: str = "") -> None:
         """Count what found no room, and keep it in mind for the symbol's next row."""
         loss = stream.lose()
         loss.rows += rows
         loss.events += events
-        loss.reason = f"disk: {self._refusal}" if self._failing else self._refusal
+        loss.reason = reason or (f"disk: {self._refusal}" if self._failing else self._refusal)
         self.events_lost += events
         self._count_drop(stream, rows, events)
 

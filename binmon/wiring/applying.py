@@ -17,24 +17,26 @@ from binmon.errors import BinmonError, ConfigError
 from binmon.latency.effects import TrackerSettings
 from binmon.messages import Instrument
 from binmon.net.rotation import RotationWindow
+from binmon.telemetry.logging import configure
 from binmon.venues.base import Venue
 from binmon.venues.symbols import resolve
 from binmon.wiring.alerts import Addressee, AlertParts, addressees
-from binmon.wiring.books import (
-    BookParts,
-    check_venues,
-    keeper_settings_of,
-    listing_settings_of,
-    writes_tops,
-)
+from binmon.wiring.books import BookParts, keeper_settings_of, listing_settings_of
 from binmon.wiring.latency import LatencyParts, limits_of, probe_settings_of, tell_when_capped, too_often
+from binmon.wiring.logs import KEYS as LOG_KEYS
+from binmon.wiring.logs import log_details_of
+from binmon.wiring.recording import RecordingParts, writes_tops
 
 _SELECTION = ("books.venue", "books.symbols")
 _NOTIFY = "alerts.notify"
 _INTERVAL = "latency.interval_s"
 _MOST_ORDERS = "execution.max_orders_per_day"
-BY_ITSELF = ("logging.level", "reload.watch")
-"""Keys that whoever reloads sees to."""
+_OF_LATENCY = (
+    "latency.threshold_ms", "latency.report_timeout_ms", _INTERVAL, "latency.notional",
+    "execution.max_order_notional", _MOST_ORDERS,
+)  # fmt: skip
+BY_ITSELF = ("logging.level", "reload.watch", "metrics.per_symbol")
+"""Keys that whoever reloads sees to, or is told of what is in force."""
 NOTHING_YET = ("watch.candles", "watch.trades", "watch.listings.enabled", "watch.listings.venues")
 """Live keys of what this version does not run."""
 
@@ -51,19 +53,19 @@ class Prepared:
     applied: tuple[Change, ...]
     restart_needed: tuple[str, ...]
     addressees: tuple[Addressee, ...] | None = None
-    instruments: Mapping[str, Instrument] | None = None
+    instruments: Mapping[str, Mapping[str, Instrument]] | None = None  # by venue
 
 
 def prepare(
     running: LoadedConfig,
     environment: Mapping[str, str],
-    venue: Venue,
+    venues: Mapping[str, Venue],
     order_environment: str | None,
     stop: threading.Event,
 ) -> Prepared:
     """Read the file again and check everything that its live changes need. Changes nothing.
 
-    ``order_environment`` is that of the addresses orders go to, None without any. The venue is asked for its symbols when
+    ``venues`` are those that the daemon was started with, by name; ``order_environment`` is that of the addresses orders go to, None without any. The venue is asked for its symbols when
     others are wanted, which takes a moment. Raises ConfigError with key, file and line.
     """
     new = load(running.path, environment)
@@ -80,7 +82,7 @@ def prepare(
             if wrong is not None:
                 raise wrong
         wanted = tuple(addressees(config.alerts.notify)) if _NOTIFY in keys else None
-        instruments = _instruments(config, venue, stop) if keys & set(_SELECTION) else None
+        instruments = _instruments(config, venues, stop) if keys & set(_SELECTION) else None
     except ConfigError as error:
         raise new.placed(error) from None
     return Prepared(
@@ -92,17 +94,23 @@ def prepare(
     )
 
 
-def _instruments(config: Config, venue: Venue, stop: threading.Event) -> Mapping[str, Instrument]:
-    """The venue's symbols, if those that are wanted are among them."""
-    selections = config.books.selections()
-    check_venues(selections)
-    try:
-        instruments = venue.instruments(stop)
-    except BinmonError as error:
-        problem = f"{venue.name} cannot be asked for its symbols now, so nothing was changed: {error}"
-        raise ConfigError(problem, key=_SELECTION[1]) from None
-    for selection in selections:
-        resolve(selection.symbols, instruments, venue.name)
+def _instruments(
+    config: Config, venues: Mapping[str, Venue], stop: threading.Event
+) -> dict[str, Mapping[str, Instrument]]:
+    """The symbols of each venue that books are kept of, if those that are wanted are among them."""
+    instruments: dict[str, Mapping[str, Instrument]] = {}
+    for selection in config.books.selections():
+        venue = venues.get(selection.venue)
+        if venue is None:
+            problem = f"'{selection.venue}': no books of this venue were kept so far; to begin with it needs a restart"
+            raise ConfigError(problem, key=_SELECTION[0])
+        if venue.name not in instruments:
+            try:
+                instruments[venue.name] = venue.instruments(stop)
+            except BinmonError as error:
+                problem = f"{venue.name} cannot be asked for its symbols now, so nothing was changed: {error}"
+                raise ConfigError(problem, key=_SELECTION[1]) from None
+        resolve(selection.symbols, instruments[venue.name], venue.name)
     return instruments
 
 
@@ -114,11 +122,15 @@ class Applier:
     """
 
     def __init__(
-        self, weight_per_minute: int, offset_ms: Callable[[], float], alerts: AlertParts, books: BookParts,
-        latency: LatencyParts | None,
-    ) -> None:  # fmt: skip
-        self._weight_per_minute, self._offset_ms = weight_per_minute, offset_ms
-        self._alerts, self._books, self._latency = alerts, books, latency
+        self,
+        alerts: AlertParts,
+        recording: RecordingParts,
+        books: Mapping[str, BookParts],
+        latency: Callable[[], LatencyParts | None],
+    ) -> None:
+        """``books`` are those of each venue and ``latency`` the monitor, as far as their venues have answered: what comes
+        later begins with the configuration that is in force then."""
+        self._alerts, self._recording, self._books, self._latency_parts = alerts, recording, books, latency
         self._waiting: list[tuple[Channel[Any], Any]] = []
         self._steps: list[tuple[tuple[str, ...], Callable[[Prepared], None]]] = [
             (
@@ -130,18 +142,23 @@ class Applier:
             (("publish.sinks",), self._sinks),
             ((_NOTIFY,), self._targets),
             (("alerts.resend_every_s", "alerts.rules"), self._rules),
+            (LOG_KEYS, self._log),
         ]  # fmt: skip
-        if latency is not None:
-            self._steps += [
-                (("latency.threshold_ms", "latency.report_timeout_ms"), self._tracker),
-                ((_INTERVAL, "latency.notional"), self._probe),
-                (("execution.max_order_notional", _MOST_ORDERS), self._limits),
-            ]
+        self._steps += [
+            (("latency.threshold_ms", "latency.report_timeout_ms"), self._tracker),
+            ((_INTERVAL, "latency.notional"), self._probe),
+            (("execution.max_order_notional", _MOST_ORDERS), self._limits),
+        ]
 
     @property
     def keys(self) -> Collection[str]:
-        """What is applied here."""
-        return {key for keys, _ in self._steps for key in keys}
+        """What is applied here, to what is there."""
+        idle = () if self._latency is not None else _OF_LATENCY
+        return {key for keys, _ in self._steps for key in keys if key not in idle}
+
+    @property
+    def _latency(self) -> LatencyParts | None:
+        return self._latency_parts()
 
     def apply(self, prepared: Prepared) -> None:
         """Put ``prepared`` into force; ``hand_over`` until it says that everything has gone."""
@@ -151,7 +168,8 @@ class Applier:
                 step(prepared)
         if self._latency is not None and changed & {_INTERVAL, _MOST_ORDERS}:
             tell_when_capped(prepared.loaded.config)
-        self._books.origin.configured(prepared.loaded.config_hash, self._offset_ms())
+        offsets_ms = {name: one.venue.offset_ms() for name, one in self._books.items()}
+        self._recording.origin.configured(prepared.loaded.config_hash, offsets_ms)
 
     def hand_over(self) -> bool:
         """Offer what waits; whether all of it has gone."""
@@ -168,20 +186,24 @@ class Applier:
 
     def _keeper(self, prepared: Prepared) -> None:
         config = prepared.loaded.config
-        self._post(self._books.inbox, keeper_settings_of(config, self._weight_per_minute))
+        for books in self._books.values():
+            self._post(books.inbox, keeper_settings_of(config, books.venue.market.weight_per_minute))
         if self._latency is not None:
             self._post(self._latency.frames, RotationWindow.parse(config.books.rotate_window))
 
     def _selection(self, prepared: Prepared) -> None:
-        settings = listing_settings_of(prepared.loaded.config)
-        self._post(self._books.selections, SelectionChanged(settings, prepared.instruments))
+        for name, books in self._books.items():
+            settings = listing_settings_of(prepared.loaded.config, name)
+            # None: what is selected stays; a venue that nothing is selected of any more lists nothing to keep
+            listed = None if prepared.instruments is None else prepared.instruments.get(name, {})
+            self._post(books.selections, SelectionChanged(settings, listed))
 
     def _retention(self, prepared: Prepared) -> None:
-        section, finisher = prepared.loaded.config.recorder, self._books.finisher
+        section, finisher = prepared.loaded.config.recorder, self._recording.finisher
         finisher.keep_days, finisher.keep_gb = section.keep_days, section.keep_gb
 
     def _sinks(self, prepared: Prepared) -> None:
-        self._books.publisher.to_log = writes_tops(prepared.loaded.config)
+        self._recording.publisher.to_log = writes_tops(prepared.loaded.config)
 
     def _targets(self, prepared: Prepared) -> None:
         self._alerts.tell(prepared.addressees or ())
@@ -189,15 +211,21 @@ class Applier:
     def _rules(self, prepared: Prepared) -> None:
         self._alerts.dispatcher.replace_rules(prepared.loaded.config.alerts)
 
+    def _log(self, prepared: Prepared) -> None:
+        configure(log_details_of(prepared.loaded.config.logging))
+
     def _tracker(self, prepared: Prepared) -> None:
-        assert self._latency is not None
+        if self._latency is None:
+            return
         section = prepared.loaded.config.latency
         self._post(self._latency.inbox, TrackerSettings(section.threshold_ms, section.report_timeout_ms))
 
     def _probe(self, prepared: Prepared) -> None:
-        assert self._latency is not None
+        if self._latency is None:
+            return
         self._latency.probe.settings = probe_settings_of(prepared.loaded.config.latency)
 
     def _limits(self, prepared: Prepared) -> None:
-        assert self._latency is not None
+        if self._latency is None:
+            return
         self._latency.gate.limits = limits_of(prepared.loaded.config.execution)

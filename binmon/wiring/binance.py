@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
-
 from binmon.config.loading import LoadedConfig
-from binmon.config.schema import BinanceConfig
-from binmon.core.clock import ClockReading, VenueClock
-from binmon.core.companion import SandboxProcess, SandboxUrls
+from binmon.config.schema import BinanceConfig, Config
+from binmon.core.clock import VenueClock
+from binmon.core.companion import SandboxUrls
 from binmon.errors import ConfigError
 from binmon.messages import Priority
+from binmon.net.dialogue import Dialogue
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.venues.binance.endpoints import URLS, BinanceUrls
@@ -23,23 +20,20 @@ from binmon.venues.binance.market import BinanceMarket
 from binmon.venues.binance.signing import Signer, signer_of
 from binmon.venues.binance.time import take_sample
 from binmon.venues.binance.trading import BinanceTrading
-from binmon.venues.clock import ClockFollower, TakeSample, measure
+from binmon.venues.binance.user_data import BinanceUserStream
+from binmon.venues.binance.ws_trading import BinanceWsTrading
+from binmon.venues.clock import TakeSample, measure
+from binmon.venues.trading import TradingVenue
 from binmon.wiring.ground import Ground
-
-log = structlog.get_logger("binmon.daemon")
+from binmon.wiring.parts import no_such_transport
 
 NAME = "binance"
-
-# The embedded sandbox invents any symbol it is asked for; a typing error must still be found out.
-_WELL_KNOWN = re.compile(
-    "(BTC|ETH|BNB|SOL|XRP|ADA|DOGE|TRX|AVAX|DOT|LINK|LTC|BCH|XLM|ATOM|NEAR|UNI|APT|ARB|OP|SUI|FIL|ETC|ICP|AAVE)"
-    "(USDT|USDC|BTC|ETH|BNB|EUR)"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class BinanceParts:
-    """What of Binance others stand on. ``signer`` is None without a key."""
+    """What of Binance others stand on: see `binmon.wiring.parts.TradingParts`. ``signer`` is None without a key;
+    ``logs_on``: connections are logged on instead of signing each subscription."""
 
     urls: BinanceUrls
     ledger: RateLedger
@@ -47,7 +41,51 @@ class BinanceParts:
     market: BinanceMarket
     clock: VenueClock
     take_sample: TakeSample
+    take_idle_sample: TakeSample
     signer: Signer | None
+    logs_on: bool = False
+    key_is_configured: bool = False
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def why_no_orders(self) -> ConfigError | None:
+        """No key, or nowhere to hear of orders."""
+        if self.signer is None:
+            return ConfigError(
+                "no API key: set it here, or BINANCE_API_KEY and BINANCE_API_SECRET, or latency.enabled: false",
+                key="venues.binance.api_key",
+            )
+        if not self.urls.ws_api:
+            return ConfigError(
+                "missing: the user-data stream is on the WebSocket API; set it, or latency.enabled: false",
+                key="venues.binance.endpoints.ws_api",
+            )
+        return None
+
+    def user_stream(self) -> BinanceUserStream:
+        """The stream of the account's events. Only with a key."""
+        assert self.signer is not None
+        return BinanceUserStream(
+            self.urls.ws_api, self.signer, venue_ms=self.clock.venue_ms, ledger=self.ledger, logs_on=self.logs_on
+        )
+
+    def orders_over(self, transport: str, rest: TradingVenue, dialogue: Dialogue) -> TradingVenue:
+        """REST, or the WebSocket API (``ws_api``)."""
+        if transport == "rest":
+            return rest
+        if transport != "ws_api" or not isinstance(rest, BinanceTrading):
+            raise no_such_transport(NAME, transport)
+        assert self.signer is not None
+        return BinanceWsTrading(
+            rest,
+            dialogue,
+            self.ledger,
+            self.signer,
+            venue_ms=self.clock.venue_ms,
+            resynchronise=self.resynchronise,
+        )
 
     def trading(self) -> BinanceTrading:
         """The private side. Raises ConfigError without a key."""
@@ -71,28 +109,24 @@ class BinanceParts:
         measure(self.clock, self.take_sample, threading.Event())
 
 
-def wire_binance(
-    ground: Ground,
-    embedded: Callable[[Sequence[str]], SandboxProcess],
-    wanted: Sequence[Sequence[str] | str],
-) -> tuple[BinanceParts, SandboxProcess | None]:
-    """The venue at the addresses of its environment, or of the overrides.
+def needs_sandbox(config: Config) -> bool:
+    """Whether the addresses are those of the embedded sandbox."""
+    section = config.venues.binance
+    return section.environment == "sandbox" and None in (section.endpoints.rest, section.endpoints.stream)
 
-    Where the configuration names no address of a sandbox, ``embedded(symbols)`` starts one.
-    """
+
+def wire_binance(ground: Ground, lent: SandboxUrls | None) -> BinanceParts:
+    """The venue at the addresses of its environment, or of the overrides; ``lent`` are those of the embedded sandbox,
+    where the configuration needs it."""
     section = ground.config.venues.binance
     overrides = section.endpoints
-    sandbox: SandboxProcess | None = None
-    lent: SandboxUrls | None = None
     if section.environment != "sandbox":
         base = URLS[section.environment]
-    elif overrides.rest is None or overrides.stream is None:
-        sandbox = embedded(_known_symbols(wanted))
-        lent = sandbox.urls
-        log.info("sandbox.started", rest=lent.rest, stream=lent.stream, ws_api=lent.ws_api or None, pid=sandbox.pid)
+    elif needs_sandbox(ground.config):
+        assert lent is not None
         base = BinanceUrls(lent.rest, lent.stream, lent.ws_api)
     else:
-        base = BinanceUrls("", "", "")
+        lent, base = None, BinanceUrls("", "", "")
     urls = BinanceUrls(overrides.rest or base.rest, overrides.stream or base.stream, overrides.ws_api or base.ws_api)
     state = ground.state
     ledger = RateLedger(
@@ -100,26 +134,18 @@ def wire_binance(
     )
     ground.ledgers[NAME] = ledger
     rest = RestSession(NAME, urls.rest, ledger)
-    parts = BinanceParts(
+    return BinanceParts(
         urls,
         ledger,
         rest,
         BinanceMarket(rest, ledger, urls.stream),
         VenueClock(NAME),
         partial(take_sample, rest),
-        _signer(ground.loaded, section, lent),
+        partial(take_sample, rest, priority=Priority.AUDIT),
+        _signer(ground.loaded, section, lent if section.environment == "sandbox" else None),
+        section.session_logon,
+        section.has_key,
     )
-    return parts, sandbox
-
-
-def wire_clock(ground: Ground, parts: BinanceParts) -> None:
-    """Keep the venue's clock, and have the ledger count by it."""
-
-    def changed(reading: ClockReading) -> None:
-        parts.ledger.set_clock_offset(reading.venue_minus_wall_ns / 1e9)
-
-    take = partial(take_sample, parts.rest, priority=Priority.AUDIT)
-    ground.supervisor.add(ClockFollower(f"{NAME}-clock", parts.clock, take, changed), stage=0)
 
 
 def _signer(loaded: LoadedConfig, section: BinanceConfig, lent: SandboxUrls | None) -> Signer | None:
@@ -138,10 +164,3 @@ def usable_signer(loaded: LoadedConfig, section: BinanceConfig) -> Signer | None
         if section.has_whole_key or "latency" in loaded.present_keys:
             raise
         return None
-
-
-def _known_symbols(wanted: Sequence[Sequence[str] | str]) -> list[str]:
-    """The well-known ones among the symbols asked for; none when the choice is left to the venue."""
-    named = {symbol for choice in wanted if not isinstance(choice, str) for symbol in choice}
-    known = {symbol for symbol in named if _WELL_KNOWN.fullmatch(symbol)}
-    return sorted(known | {"BTCUSDT", "ETHUSDT"}) if named else []

@@ -12,10 +12,14 @@ from binmon.latency.monitor import LatencyMonitor
 from binmon.latency.probe import OrderProbe
 from binmon.orders.gate import OrderGate
 from binmon.orders.user_stream import UserStream
-from binmon.status import Section
+from binmon.status import PATIENCE_S, Section
+from binmon.telemetry.events import LIMITED
 from binmon.telemetry.histogram import HistogramSnapshot
+from binmon.telemetry.logging import LogCounts
 from binmon.telemetry.metrics import DECLARED, Figure
+from binmon.wiring.incidents import IncidentParts
 from binmon.wiring.reload import Reloader
+from binmon.wiring.venues import VenueStarts
 
 
 def clock_figures(clock: VenueClock) -> Iterator[Figure]:
@@ -70,23 +74,52 @@ def reload_figures(reloader: Reloader) -> Iterator[Figure]:
     yield _figure("binmon_config_reloads_total", reloader.rejected, "rejected")
 
 
-def clock_section(clock: VenueClock) -> Callable[[], Section]:
-    """The clock on ``/healthz``."""
+def log_figures(counts: LogCounts) -> Iterator[Figure]:
+    """What became of lines that were not written."""
+    for event in (*sorted(LIMITED), "other"):
+        yield _figure("binmon_log_lines_held_back_total", counts.held_back.get(event, 0), event)
+    yield _figure("binmon_log_lines_lost_total", counts.lost_by_stream, "stdout")
+    yield _figure("binmon_log_lines_lost_total", counts.lost_by_file, "file")
 
-    def ask() -> Section:
-        reading = clock.reading()
-        if reading is None:
-            return [], {"venue": clock.venue, "offset_ms": None}
-        return [], {
-            "venue": clock.venue,
-            "offset_ms": round(reading.venue_minus_wall_ns / 1e6, 3),
-            "uncertainty_ms": round(reading.uncertainty_ns / 1e6, 3),
-            "drift_ppm": round(reading.drift_ppm, 1),
-            "samples": clock.samples,
-            "steps": clock.steps,
-        }
 
-    return ask
+def incident_figures(incidents: IncidentParts) -> Iterator[Figure]:
+    """The flight recorder."""
+    for venue, recorder in tuple(incidents.recorders.items()):  # venues come while others look
+        for reason, count in recorder.triggers.items():
+            yield _figure("binmon_incidents_triggered_total", count, venue, reason.value)
+        yield _figure("binmon_incidents_ring_bytes", recorder.ring.bytes, venue)
+        yield _figure("binmon_incidents_ring_seconds", recorder.ring.seconds, venue)
+    if incidents.writer is not None:
+        for reason, count in incidents.writer.written.items():
+            yield _figure("binmon_incidents_written_total", count, reason.value)
+        yield _figure("binmon_incidents_held_back_total", incidents.limits.held_back)
+        yield _figure("binmon_incidents_failed_total", incidents.writer.failed)
+
+
+def clocks_section(clocks: Sequence[VenueClock]) -> Callable[[], Section]:
+    """The venues' clocks on ``/healthz``."""
+    return lambda: ([], {clock.venue: _clock_document(clock) for clock in clocks})
+
+
+def _clock_document(clock: VenueClock) -> dict[str, float | None]:
+    reading = clock.reading()
+    if reading is None:
+        return {"offset_ms": None}
+    return {
+        "offset_ms": round(reading.venue_minus_wall_ns / 1e6, 3),
+        "uncertainty_ms": round(reading.uncertainty_ns / 1e6, 3),
+        "drift_ppm": round(reading.drift_ppm, 1),
+        "samples": clock.samples,
+        "steps": clock.steps,
+    }
+
+
+def start_section(starts: VenueStarts | None) -> Section:
+    """Which venues have not answered since the start, on ``/healthz``."""
+    if starts is None:
+        return [], {"waiting_for": []}
+    problems = [f"{name} has not answered since the start" for name in starts.waiting if starts.for_s > PATIENCE_S]
+    return problems, {"waiting_for": list(starts.waiting)}
 
 
 def latency_section(monitor: LatencyMonitor, probe: OrderProbe, stream: UserStream) -> Callable[[], Section]:

@@ -28,13 +28,10 @@ from binmon.orders.desk import OrderDesk
 from binmon.orders.gate import PRODUCTION, OrderGate, OrderLimits
 from binmon.orders.journal import StateJournal
 from binmon.orders.user_stream import UserSockets, UserStream
-from binmon.venues.binance.trading import BinanceTrading
-from binmon.venues.binance.user_data import BinanceUserStream
-from binmon.venues.binance.ws_trading import BinanceWsTrading
 from binmon.venues.sockets import Sockets, user_connections
 from binmon.venues.trading import TradingVenue
-from binmon.wiring.binance import BinanceParts
 from binmon.wiring.ground import Ground
+from binmon.wiring.parts import TradingParts
 
 log = structlog.get_logger("binmon.daemon")
 
@@ -83,21 +80,15 @@ def tell_when_capped(config: Config) -> None:
         log.warning("latency.capped", orders_a_day=a_day, limit=most, key="execution.max_orders_per_day")
 
 
-def why_not(ground: Ground, parts: BinanceParts, environment: str | None) -> ConfigError | None:
+def why_not(ground: Ground, parts: TradingParts, environment: str | None) -> ConfigError | None:
     """What keeps the probe from being run with this configuration, if anything."""
     config = ground.config
-    if config.latency.venue != "binance":
-        return ConfigError(f"'{config.latency.venue}': this version probes binance only", key="latency.venue")
-    if parts.signer is None:
+    if config.latency.venue != parts.name:
         return ConfigError(
-            "no API key: set it here, or BINANCE_API_KEY and BINANCE_API_SECRET, or latency.enabled: false",
-            key="venues.binance.api_key",
+            f"'{config.latency.venue}': expected {parts.name}, the venue that is connected", key="latency.venue"
         )
-    if not parts.urls.ws_api:
-        return ConfigError(
-            "missing: the user-data stream is on the WebSocket API; set it, or latency.enabled: false",
-            key="venues.binance.endpoints.ws_api",
-        )
+    if (problem := parts.why_no_orders()) is not None:
+        return problem
     if environment == PRODUCTION and not config.execution.allow_production:
         return ConfigError(
             "the addresses are those of production, and orders there need execution.allow_production: true; "
@@ -107,8 +98,8 @@ def why_not(ground: Ground, parts: BinanceParts, environment: str | None) -> Con
     return too_often(config.latency, environment)
 
 
-def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -> BinanceTrading | None:
-    """The private side to probe, before anything is asked of the venue; None when the monitor is switched off, or
+def plan_latency(ground: Ground, parts: TradingParts, *, wanted: bool = False) -> TradingVenue | None:
+    """The private side of the venue ``parts`` to probe, before anything is asked of the venue; None when the monitor is switched off, or
     nobody asked for it and it cannot run.
 
     Raises ConfigError when it cannot run though somebody asked for it: ``wanted``, by ``latency.enabled`` in the file, or
@@ -116,11 +107,11 @@ def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -
     """
     if not ground.config.latency.enabled:
         return None
-    trading = parts.trading() if parts.signer is not None else None
+    trading = parts.trading() if parts.why_no_orders() is None else None
     problem = why_not(ground, parts, trading.environment if trading is not None else None)
     if problem is None:
         return trading
-    has_key, present = ground.config.venues.binance.has_key, ground.loaded.present_keys
+    has_key, present = parts.key_is_configured, ground.loaded.present_keys
     # The section stands in the shipped file: without any key it is no wish, unless it says enabled.
     if wanted or "latency.enabled" in present or (has_key and "latency" in present):
         raise problem
@@ -130,19 +121,18 @@ def plan_latency(ground: Ground, parts: BinanceParts, *, wanted: bool = False) -
 
 def wire_latency(
     ground: Ground,
-    parts: BinanceParts,
-    rest: BinanceTrading,
+    parts: TradingParts,
+    rest: TradingVenue,
     instruments: Mapping[str, Instrument],
     settled: Callable[[Measurement], None] = lambda measurement: None,
 ) -> LatencyParts:
     """Build and start the monitor on the private side ``rest``, as planned; ``settled`` is told of every measurement.
 
-    Raises ConfigError when the venue does not list the symbol.
+    Raises ConfigError when the venue does not list the symbol, or has no such ``latency.transport``.
     """
     section = ground.config.latency
     if section.symbol not in instruments:
-        raise ConfigError(f"{section.symbol} is not listed by binance", key="latency.symbol")
-    assert parts.signer is not None  # or there would be no private side
+        raise ConfigError(f"{section.symbol} is not listed by {parts.name}", key="latency.symbol")
 
     frames: Channel[Any] = Channel("user-stream", _CHUNKS, Overflow.DROP_NEWEST)
     inbox: Channel[Any] = Channel("latency", _REPORTS, Overflow.DROP_NEWEST)
@@ -151,23 +141,18 @@ def wire_latency(
     ground.channels += [frames, inbox, questions, notes]
     ground.rotatable.append(frames)
 
-    user_data = BinanceUserStream(
-        parts.urls.ws_api,
-        parts.signer,
-        venue_ms=parts.clock.venue_ms,
-        ledger=parts.ledger,
-        logs_on=ground.config.venues.binance.session_logon,
-    )
+    user_data = parts.user_stream()
+    name = f"{parts.name}-user-data"
     # ended after the probe, which at a stop still waits for the report of its last order
     sockets = Sockets(user_connections(user_data, frames, parts.ledger), ground.supervisor, parts.ledger, stage=1)
     dialogue = Dialogue(user_data.user_stream_url, lambda: stream.subscribed_to, sockets.post)
     stream = UserStream(
-        "binance-user-data",
+        name,
         user_data,
         frames,
         [inbox],
         UserSockets(
-            lambda feed: sockets.open("binance-user-data", feed, ("user-data",)), sockets.close, sockets.reconnect
+            lambda feed: sockets.open(name, feed, ("user-data",)), sockets.close, sockets.reconnect, sockets.post
         ),
         RotationWindow.parse(ground.config.books.rotate_window),
         reply=lambda reply, ns, mono_ns: dialogue.answered(reply.request_id, reply.body, ns, mono_ns),
@@ -175,16 +160,7 @@ def wire_latency(
         refused=lambda error: refused(error),
         subscribed=lambda: signal(_REFUSED, "the venue tells us of our own orders again", False),
     )
-    venue: TradingVenue = rest
-    if section.transport == "ws_api":
-        venue = BinanceWsTrading(
-            rest,
-            dialogue,
-            parts.ledger,
-            parts.signer,
-            venue_ms=parts.clock.venue_ms,
-            resynchronise=parts.resynchronise,
-        )
+    venue = parts.orders_over(section.transport, rest, dialogue)
     tell_when_capped(ground.config)
     gate = OrderGate(limits_of(ground.config.execution), StateJournal(ground.state))
     ledger = ProbeLedger(ground.state)

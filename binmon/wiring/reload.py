@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import format_tb
@@ -27,12 +27,10 @@ from binmon.config.watching import FileWatch, stamp_of
 from binmon.errors import BinmonError, ConfigError
 from binmon.state import State
 from binmon.telemetry.logging import set_level
-from binmon.wiring.alerts import AlertParts
+from binmon.venues.base import Venue
 from binmon.wiring.applying import BY_ITSELF, Applier, Prepared, prepare
-from binmon.wiring.binance import BinanceParts
-from binmon.wiring.books import BookParts
 from binmon.wiring.ground import Ground
-from binmon.wiring.latency import LatencyParts
+from binmon.wiring.venues import MarketParts
 
 log = structlog.get_logger("binmon.config")
 
@@ -191,14 +189,14 @@ class Reloader:
 
 def wire_reload(
     ground: Ground,
-    binance: BinanceParts,
-    alerts: AlertParts,
-    books: BookParts,
-    latency: LatencyParts | None,
+    venues: Mapping[str, MarketParts],
+    applier: Applier,
+    order_environment: str | None,
     hooks: ReloadHooks,
 ) -> Reloader:
     """What reloads the daemon of these parts; ``ground`` always has what is in force."""
-    environment = None if latency is None else latency.environment
+    selected: set[str] = {selection.venue for selection in ground.config.books.selections()}
+    markets: dict[str, Venue] = {name: parts.market for name, parts in venues.items() if name in selected}
 
     def in_force(loaded: LoadedConfig) -> None:
         ground.loaded = loaded
@@ -207,8 +205,8 @@ def wire_reload(
     return Reloader(
         ground.loaded,
         ground.state,
-        lambda running: prepare(running, os.environ, binance.market, environment, ground.stop),
-        Applier(binance.market.weight_per_minute, binance.offset_ms, alerts, books, latency),
+        lambda running: prepare(running, os.environ, markets, order_environment, ground.stop),
+        applier,
         replace(hooks, in_force=in_force),
     )
 

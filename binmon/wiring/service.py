@@ -36,9 +36,9 @@ import structlog
 from binmon.books.sync import SyncState
 from binmon.core.supervisor import WorkerState, WorkerStatus
 from binmon.status import HasStatuses
-from binmon.wiring.binance import BinanceParts
 from binmon.wiring.books import BookParts
 from binmon.wiring.latency import LatencyParts
+from binmon.wiring.venues import MarketParts
 
 log = structlog.get_logger("binmon.service")
 
@@ -251,7 +251,7 @@ def write_stacks_to_stderr() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Where the view comes from; all of it may be asked at any time. ``oldest_ns`` is when the book that was heard of
+    """One venue in the view; all of it may be asked at any time. ``oldest_ns`` is when the book that was heard of
     longest ago was last heard of (wall clock), ``clock`` the venue's clock minus ours and its uncertainty, in
     milliseconds, ``subscribed`` whether the user-data stream is, None where there is none."""
 
@@ -261,51 +261,80 @@ class Watched:
     clock: Callable[[], tuple[float, float] | None]
     subscribed: Callable[[], bool | None]
     troubles: Callable[[], Sequence[str]] = tuple
+    name: str = "binance"
 
 
-def watched_parts(binance: BinanceParts, books: BookParts, latency: LatencyParts | None) -> Watched:
-    """What the daemon consists of."""
+def watched_venue(parts: MarketParts, books: BookParts | None, latency: LatencyParts | None) -> Watched:
+    """A venue that has answered, with its books, if any are kept, and its delay monitor, if it is the one probed."""
 
     def weight() -> tuple[int, int]:
-        used = binance.ledger.status(binance.ledger.clock()).weight
+        used = parts.ledger.status(parts.ledger.clock()).weight
         return used.used, used.limit
 
     def clock() -> tuple[float, float] | None:
-        reading = binance.clock.reading()
+        reading = parts.clock.reading()
         return None if reading is None else (reading.venue_minus_wall_ns / 1e6, reading.uncertainty_ns / 1e6)
 
+    def states() -> dict[str, bool]:
+        found = {} if books is None else books.keeper.states
+        return {symbol: state is SyncState.SYNCED for symbol, state in found.items()}
+
     def troubles() -> list[str]:
-        said = ["the recording cannot be written"] if books.recorder.failing else []
-        if latency is not None and latency.probe.trouble is not None:
-            said.append(f"no orders are timed: {latency.probe.trouble}")
-        return said
+        trouble = None if latency is None else latency.probe.trouble
+        return [] if trouble is None else [f"no orders are timed: {trouble}"]
 
     return Watched(
-        lambda: {symbol: state is SyncState.SYNCED for symbol, state in books.keeper.states.items()},
-        lambda: books.keeper.oldest_ns,
+        states,
+        lambda: None if books is None else books.keeper.oldest_ns,
         weight,
         clock,
         lambda: None if latency is None else latency.stream.subscribed_to is not None,
         troubles,
+        parts.market.name,
     )
 
 
-def view_of(watched: Watched, *, wall_ns: Callable[[], int] = time.time_ns) -> ServiceView:
-    """One line such as ``12/12 books, oldest 0.3 s, weight 820/6000, clock +1.2±0.4 ms``, and what a start waits for."""
-    books = watched.books()
-    unsynced = sorted(symbol for symbol, is_synced in books.items() if not is_synced)
-    parts = [f"{len(books) - len(unsynced)}/{len(books)} books"]
-    oldest_ns = watched.oldest_ns()
+def view_of(
+    *watched: Watched,
+    waiting: Sequence[str] = (),
+    troubles: Sequence[str] = (),
+    wall_ns: Callable[[], int] = time.time_ns,
+) -> ServiceView:
+    """One line such as ``12/12 books, oldest 0.3 s, weight 820/6000, clock +1.2±0.4 ms``, and what a start waits for.
+
+    ``waiting`` are venues that have not answered yet, ``troubles`` those of all venues. Several venues are named.
+    """
+    several = len(watched) + len(waiting) > 1
+    missing = [f"an answer of {name}" for name in waiting]
+    texts: list[str] = []
+    said = list(troubles)
+    for one in watched:
+        named = f"{one.name} " if several else ""
+        texts.append(named + _text_of(one, wall_ns()))
+        missing += [f"{what} at {one.name}" if several else what for what in _missing_of(one)]
+        said += one.troubles()
+    return ServiceView(tuple(missing), "; ".join([*texts, *said]) or "starting")
+
+
+def _text_of(one: Watched, now_ns: int) -> str:
+    books = one.books()
+    parts = [f"{sum(books.values())}/{len(books)} books"]
+    oldest_ns = one.oldest_ns()
     if oldest_ns is not None:
-        parts.append(f"oldest {max(0, wall_ns() - oldest_ns) / 1e9:.1f} s")
-    used, limit = watched.weight()
+        parts.append(f"oldest {max(0, now_ns - oldest_ns) / 1e9:.1f} s")
+    used, limit = one.weight()
     parts.append(f"weight {used}/{limit}")
-    clock = watched.clock()
+    clock = one.clock()
     parts.append("clock unknown" if clock is None else f"clock {clock[0]:+.1f}±{clock[1]:.1f} ms")
+    return ", ".join(parts)
+
+
+def _missing_of(one: Watched) -> list[str]:
     missing = []
+    unsynced = sorted(symbol for symbol, is_synced in one.books().items() if not is_synced)
     if unsynced:
         more = f" and {len(unsynced) - _NAMED} more" if len(unsynced) > _NAMED else ""
         missing.append(f"the books of {', '.join(unsynced[:_NAMED])}{more}")
-    if watched.subscribed() is False:
+    if one.subscribed() is False:
         missing.append("the user-data stream")
-    return ServiceView(tuple(missing), "; ".join([", ".join(parts), *watched.troubles()]))
+    return missing

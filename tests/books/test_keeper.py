@@ -16,6 +16,7 @@ from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.kept import KeptBook
 from binmon.books.stalls import Findings, Stall
 from binmon.books.sync import BookSync, SyncState
+from binmon.books.views import BookAsked, ask
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import (
     BookEvent,
@@ -33,6 +34,7 @@ from binmon.messages import (
     SymbolsChanged,
 )
 from binmon.net.rotation import RotationWindow
+from binmon.venues.base import BookRules
 from binmon.venues.binance.decoding import BinanceDecoder
 from binmon.venues.binance.market import depth_weight
 from tests.books.market import Market, levels
@@ -63,6 +65,8 @@ class Daemon:
             decoder=BinanceDecoder,
             depth_stream=lambda symbol: f"{symbol.lower()}@depth@100ms",
             snapshot_weight=depth_weight,
+            book_rules=BookRules(),
+            resubscription=lambda stream: (),
         )
         feeds = FeedOutlets(
             lambda group, feed, streams: self.opened.append((feed, streams)),
@@ -502,3 +506,25 @@ def test_another_window_concerns_sockets_that_are_open_too() -> None:
     assert [group.window for group in daemon.keeper._desk._groups.values()] == [window]
     daemon.handle(SymbolsChanged("binance", (("XYZUSDT", 0),), ("ABCUSDT",), "no longer selected"))
     assert "no longer selected" in [event.detail for event in daemon.recorded(BookEvent)]
+
+
+def test_a_book_can_be_looked_at_from_another_thread() -> None:
+    world = Daemon("ABCUSDT")
+    asked: list[Any] = []
+    world.handle(BookAsked("ABCUSDT", 2, asked.append))
+    world.handle(BookAsked("NONEUSDT", 2, asked.append))
+    assert asked.pop() is None and not asked.pop().synced
+    world.connect()
+    world.move("ABCUSDT")
+    world.answer()
+    world.move("ABCUSDT", ("b", 1, 7))
+    world.handle(BookAsked("ABCUSDT", 2, asked.append))
+    world.handle(BookAsked("ABCUSDT", 0, asked.append))
+    cut, whole = asked
+    bids, asks = world.markets["ABCUSDT"].sides()
+    assert cut.synced and cut.update_id == world.markets["ABCUSDT"].update_id and cut.age_ms is not None
+    assert list(cut.bid_price) == [ticks / 100 for ticks, _ in bids[:2]]
+    assert list(whole.bid_quantity) == [lots / 1000 for _, lots in bids]
+    assert list(whole.ask_price) == [ticks / 100 for ticks, _ in asks]
+    with pytest.raises(TimeoutError, match="has not answered"):
+        ask(Channel("inbox", 1, Overflow.DROP_NEWEST), "ABCUSDT", 1, 0.01)

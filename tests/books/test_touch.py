@@ -18,7 +18,7 @@ from binmon.books.sync import SyncState
 from binmon.books.touch import Touch
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import FrameChunk, SnapshotArrived, StreamUp, TopOfBook
-from binmon.venues.base import MalformedFrame, MarketDecoder
+from binmon.venues.base import BookRules, MalformedFrame, MarketDecoder
 from binmon.venues.binance.decoding import BinanceDecoder
 from binmon.venues.binance.market import depth_weight
 
@@ -127,6 +127,8 @@ class KeptBook:
             decoder=BinanceDecoder,
             depth_stream=lambda symbol: f"{symbol.lower()}@depth@100ms",
             snapshot_weight=depth_weight,
+            book_rules=BookRules(),
+            resubscription=lambda stream: (),
         )
         feeds = FeedOutlets(lambda *_: None, lambda *_: None, lambda *_: None)
         outlets = KeeperOutlets(self.wanted, self.wanted, self.wanted, self.wanted, recorder, self.tops, feeds)

@@ -232,3 +232,57 @@ def test_backoff_grows_to_its_cap_and_jitter_survives_it() -> None:
     assert backoff.next_delay_s() <= 1
     with pytest.raises(ValueError, match="backoff"):
         BackoffPolicy(first_s=5, cap_s=1)
+
+
+def test_a_worker_that_wants_to_exit_has_failed() -> None:
+    def leave(attempt: int, worker: Worker) -> None:
+        if attempt == 1:
+            raise SystemExit(3)
+        worker.progress()
+
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(leave)
+    supervisor.add(worker)
+    tick_until(supervisor, lambda: worker.progress_count == 1)
+    (status,) = supervisor.statuses()
+    assert status.last_error == "SystemExit: 3"
+    assert supervisor.stop(Deadline(5)) == []
+
+
+def test_a_thread_that_ends_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(lambda attempt, worker: worker.progress())
+    with monkeypatch.context() as silent:
+        silent.setattr(supervisor, "_guard", lambda supervised: None)
+        supervisor.add(worker)
+    tick_until(supervisor, lambda: worker.progress_count == 1)
+    (status,) = supervisor.statuses()
+    assert status.last_error == "RuntimeError: its thread ended without a word"
+    assert supervisor.stop(Deadline(5)) == []
+
+
+def test_where_there_is_no_thread_for_a_worker_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, tries = threading.Thread.start, 0
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(lambda attempt, worker: worker.progress())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with capture_logs() as logs:
+        supervisor.add(worker)
+        tick_until(supervisor, lambda: worker.progress_count == 1)
+    assert [line["event"] for line in logs if line["event"] == "worker.failed"] == ["worker.failed"] * 2
+    assert supervisor.stop(Deadline(5)) == []
+
+
+def test_a_worker_that_is_added_twice_runs_once() -> None:
+    supervisor, worker = Supervisor(policy=QUICK), Scripted(lambda attempt, worker: worker.progress())
+    supervisor.add(worker)
+    supervisor.add(worker)
+    tick_until(supervisor, lambda: worker.progress_count == 1)
+    assert len(supervisor.statuses()) == 1
+    assert supervisor.stop(Deadline(5)) == []
+    assert worker.runs == 1

@@ -9,10 +9,12 @@ from decimal import Decimal
 import pytest
 import structlog
 
+from binmon.core.channel import Channel, Overflow
 from binmon.core.clock import ClockSample, VenueClock
 from binmon.errors import BinmonError, RateLimited, RequestRefused, StatusUnknown, VenueUnreachable
-from binmon.latency.probe import OrderProbe, ProbeSettings
-from binmon.messages import OrderAnswered, OrderRefused, OrderSide, OrderUncertain
+from binmon.latency.ledger import LedgerRefused
+from binmon.latency.probe import Inbox, OrderProbe, ProbeSettings
+from binmon.messages import OrderAnswered, OrderRefused, OrderRequest, OrderSide, OrderUncertain
 from binmon.orders.desk import OrderDesk
 from binmon.orders.gate import OrderGate, OrderLimits
 from binmon.venues.trading import Account
@@ -220,3 +222,32 @@ def test_another_interval_holds_at_once_and_makes_up_for_nothing():
     assert not thread.is_alive() and len(hand.venue.placed) >= 6
     assert took >= 0.75, "five orders, the first of them at once: four pauses"
     assert [order.notional > 20 for order in hand.venue.placed[:2]] == [False, True]
+
+
+def test_a_bug_leaves_no_order_without_a_fate():
+    hand = Hand(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        hand.turns()
+    assert hand.diary.names()[0] == "planned" and hand.diary.names()[-1] == "OrderUncertain"
+    _, message = hand.diary.seen[-1]
+    assert message.client_order_id == hand.venue.placed[0].client_order_id
+    assert message.reason == "the probe failed: ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (LedgerRefused("mine", "the disk is full"), []),  # it is not noted
+        (ZeroDivisionError(), ["OrderPlanned", "OrderRefused"]),  # it may be
+    ],
+)
+def test_what_may_be_noted_is_told_to_the_monitor_with_its_end(error, told):
+    def plan(order, at_ns, at_mono_ns):
+        raise error
+
+    channel = Channel("latency", 10, Overflow.DROP_NEWEST)
+    order = OrderRequest("binance", "BTCUSDT", OrderSide.BUY, "mine", Decimal(15), quantity=Decimal("0.1"))
+    with pytest.raises(type(error)):
+        Inbox(channel, plan, lambda text: None).planned(order)
+    messages = [channel.take(0) for _ in range(len(channel))]
+    assert [type(one).__name__ for one in messages] == told

@@ -23,7 +23,15 @@ from binmon.messages import (
 from binmon.net.rotation import RotationWindow
 from binmon.orders.user_stream import STREAM, UserSockets, UserStream
 from binmon.venues.base import MalformedFrame, ShutdownNotice
-from binmon.venues.trading import StreamReply, Subscribed, SubscriptionEnded, SubscriptionRefused, UserStreamVenue
+from binmon.venues.trading import (
+    SayNext,
+    Several,
+    StreamReply,
+    Subscribed,
+    SubscriptionEnded,
+    SubscriptionRefused,
+    UserStreamVenue,
+)
 
 REFUSALS = {
     "key": RequestRefused("ws", 401, -2015, "Invalid API-key, IP, or permissions for action."),
@@ -50,6 +58,11 @@ class Venue(UserStreamVenue):
             return SubscriptionRefused(REFUSALS[rest[0]])
         if word == "shutdown":
             return ShutdownNotice(1)
+        if word == "login":
+            return SayNext((b"orders", b"wallet"))
+        if word == "several":
+            reports = (self.decode(f"report {one}".encode(), connection, received_ns, received_mono_ns) for one in rest)
+            return Several((*reports, Subscribed()))
         if word == "reply":
             return StreamReply(rest[0], frame)
         if word == "junk":
@@ -77,6 +90,7 @@ class Hand:
                 lambda feed: self.done.append(("open", feed)),
                 lambda feed, reason: self.done.append(("close", feed, reason)),
                 lambda feed, reason: self.done.append(("reconnect", feed, reason)),
+                lambda feed, post: self.done.append(("post", feed, post.payload)) or True,
             ),
             RotationWindow.parse("03:00-05:00"),
             reply=lambda reply, ns, mono_ns: self.replies.append(reply.request_id),
@@ -278,3 +292,26 @@ def test_another_window_holds_for_the_connection_that_is_open():
     window = RotationWindow.parse("11:00-12:00")
     hand.stream.take(window)
     assert hand.stream._group.window is window and hand.done == [("open", A)]
+
+
+def test_an_opening_that_goes_on_is_said_on_its_own_connection():
+    hand = Hand()
+    hand.up(A, "login")
+    assert hand.done == [("open", A), ("post", A, b"orders"), ("post", A, b"wallet")]
+    assert hand.stream.subscribed_to is None
+    hand.frames(A, "ok")
+    assert hand.stream.subscribed_to == A
+
+
+def test_an_opening_that_cannot_be_said_is_connected_anew():
+    hand = Hand()
+    hand.stream._sockets = UserSockets(*[getattr(hand.stream._sockets, one) for one in ("open", "close", "reconnect")])
+    hand.up(A, "login")  # nobody posts: such as a connection that is down already
+    hand.later(11)
+    assert ("reconnect", A, "the subscription was not confirmed") in hand.done
+
+
+def test_a_frame_may_hold_several_messages():
+    hand = Hand()
+    hand.up(A, "several 1 2")
+    assert hand.told() == [("report", 1), ("report", 2), "up"]

@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 
 from binmon.messages import Balance, OrderAnswered, OrderState, TradingRules
-from binmon.venues.trading import Account, TradingVenue
+from binmon.venues.trading import Account, TradingFees, TradingVenue
 
 RICH = {name: Balance(name, Decimal(10**6), Decimal(0)) for name in ("BTC", "USDT")}
 
@@ -80,6 +80,10 @@ class ScriptedVenue(TradingVenue):
 
     def executions(self, symbol, order_id, stop):
         return []
+
+    def fees(self, symbol, stop):
+        self._maybe("fees")
+        return TradingFees("binance", symbol, Decimal("0.001"), Decimal("0.001"))
 
 
 class Journal:

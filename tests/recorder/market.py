@@ -24,7 +24,7 @@ FACTS = RecordingFacts(
     },
     "0.1.0",
     "c0ffee",
-    -1.25,
+    {"binance": -1.25, "bybit": 2.0},
 )
 
 

@@ -27,7 +27,8 @@ def test_the_header_says_who_wrote_what(tmp_path: Path) -> None:
     recorder.close_segment()
     with segment_paths(tmp_path)[0].open("rb") as file:
         (header,) = read_headers(file, scan(file))
-    assert (header.schema, header.version, header.config_hash, header.clock_offset_ms) == (1, "0.1.0", "c0ffee", -1.25)
+    assert (header.schema, header.version, header.config_hash) == (1, "0.1.0", "c0ffee")
+    assert header.clock_offsets_ms == {"binance": -1.25, "bybit": 2.0}
     assert header.created_ns == NOON and header.steps == [("binance", "BTCUSDT", "0.01", "0.00001")]
 
 
@@ -35,11 +36,12 @@ def test_a_symbol_that_is_listed_meanwhile_has_its_steps(tmp_path: Path) -> None
     recorder, market, listed = make_recorder(tmp_path), Market(), Market("ETHUSDT", venue="bybit")
     recorder.accept(market.next())
     recorder.flush(NOON)
-    recorder.facts = RecordingFacts({**FACTS.instruments, ("bybit", "ETHUSDT"): ETH}, "0.1.0", "beef", 2.5)
+    both = {**FACTS.instruments, ("bybit", "ETHUSDT"): ETH}
+    recorder.facts = RecordingFacts(both, "0.1.0", "beef", {"binance": 2.5, "bybit": 9.0})
     recorder.accept(listed.next())
     recorder.flush(NOON)
     # the other is delisted: its rows in this segment still have their steps, from the header that knew it
-    recorder.facts = RecordingFacts({("bybit", "ETHUSDT"): ETH}, "0.1.0", "cafe", 3.5)
+    recorder.facts = RecordingFacts({("bybit", "ETHUSDT"): ETH}, "0.1.0", "cafe", {"bybit": 3.5})
     recorder.accept(listed.next())
     recorder.flush(NOON)
     recorder.accept(listed.next())

@@ -16,6 +16,8 @@ from binmon.latency.probe import OrderProbe, ProbeSettings
 from binmon.latency.tracker import LatencyTracker
 from binmon.orders.desk import OrderDesk
 from binmon.orders.gate import OrderGate, OrderLimits
+from binmon.telemetry.events import LIMITED
+from binmon.telemetry.logging import LogCounts
 from binmon.telemetry.metrics import METRICS
 from binmon.wiring import figures
 from tests.orders.venues import Journal, ScriptedVenue
@@ -66,16 +68,26 @@ def test_everything_that_is_declared_is_given_once():
     assert {dict(figure.labels).get("phase") for figure in found} - {None} == set(PHASES)
 
 
+def test_lines_of_the_log_that_were_not_written():
+    found = list(figures.log_figures(LogCounts({"worker.failed": 3, "other": 2}, 4, 5)))
+    by_label = {(figure.name, figure.labels[0][1]): figure.value for figure in found}
+    held_back, lost = "binmon_log_lines_held_back_total", "binmon_log_lines_lost_total"
+    assert by_label[held_back, "worker.failed"] == 3 and by_label[held_back, "other"] == 2
+    assert by_label[held_back, "stream.malformed"] == 0, "from the beginning, so that the first has an increase"
+    assert (by_label[lost, "stdout"], by_label[lost, "file"]) == (4, 5)
+    assert len(by_label) == len(found) == len(LIMITED) + 3
+
+
 def test_a_clock_that_is_not_known_shows_no_figure():
     clock = VenueClock("binance")
     assert [figure.name for figure in figures.clock_figures(clock)] == ["binmon_clock_steps_total"]
-    assert figures.clock_section(clock)() == ([], {"venue": "binance", "offset_ms": None})
+    assert figures.clocks_section([clock])() == ([], {"binance": {"offset_ms": None}})
 
 
 def test_sections_of_healthz():
     clock, monitor, probe, _, stream = made()
-    problems, document = figures.clock_section(clock)()
-    assert not problems and abs(document["offset_ms"]) < 1000 and document["samples"] == 1
+    problems, document = figures.clocks_section([clock])()
+    assert not problems and abs(document["binance"]["offset_ms"]) < 1000 and document["binance"]["samples"] == 1
     probe.trouble = "no balance"
     problems, document = figures.latency_section(monitor, probe, stream)()
     assert not problems and document["trouble"] == "no balance" and document["subscribed_to"] == "binance-user-data.1"

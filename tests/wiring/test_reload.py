@@ -26,14 +26,14 @@ from binmon.errors import VenueUnreachable
 from binmon.latency.effects import TrackerSettings
 from binmon.messages import Instrument
 from binmon.state import State, StateFailed
-from binmon.telemetry.logging import set_level
+from binmon.telemetry.logging import LogDetails, set_level
 from binmon.telemetry.metrics import METRICS
-from binmon.wiring import figures
+from binmon.wiring import applying, figures
 from binmon.wiring import reload as reloading
 from binmon.wiring.alerts import AlertParts, addressees
 from binmon.wiring.applying import BY_ITSELF, NOTHING_YET, Applier, Prepared, prepare
-from binmon.wiring.books import Origin
 from binmon.wiring.ground import Ground
+from binmon.wiring.recording import Origin
 from binmon.wiring.reload import Reloader, ReloadHooks
 from tests.config.test_plan import MARKS
 
@@ -60,16 +60,15 @@ class Parts:
             tell=lambda wanted: self.told.append(f"{len(wanted)} targets"),
             dispatcher=SimpleNamespace(replace_rules=lambda config: self.told.append("rules")),
         )
-        self.origin = Origin("binance", {}, "start", 0.0)
-        books: Any = SimpleNamespace(
-            inbox=self.inbox, selections=self.selections, finisher=self.finisher, publisher=self.publisher,
-            origin=self.origin,
-        )  # fmt: skip
+        self.origin = Origin("start")
+        recording: Any = SimpleNamespace(finisher=self.finisher, publisher=self.publisher, origin=self.origin)
+        venue = SimpleNamespace(offset_ms=lambda: 1.5, market=SimpleNamespace(weight_per_minute=6000))
+        books: Any = {"binance": SimpleNamespace(inbox=self.inbox, selections=self.selections, venue=venue)}
         latency: Any = SimpleNamespace(
             inbox=self.latency_inbox, frames=self.frames, probe=self.probe, gate=self.gate, environment="sandbox"
         )
-        self.applier = Applier(6000, lambda: 1.5, self.alerts, books, latency)
-        self.without_latency = Applier(6000, lambda: 1.5, self.alerts, books, None)
+        self.applier = Applier(self.alerts, recording, books, lambda: latency)
+        self.without_latency = Applier(self.alerts, recording, books, lambda: None)
 
 
 class Hand:
@@ -99,7 +98,7 @@ class Hand:
     def prepare(self, running: LoadedConfig) -> Prepared:
         if self.fault is not None:
             raise self.fault
-        return prepare(running, {}, self.venue, self.environment, threading.Event())
+        return prepare(running, {}, {"binance": self.venue}, self.environment, threading.Event())
 
     def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
         if isinstance(self.symbols, Exception):
@@ -174,7 +173,23 @@ def test_what_changed_is_applied_noted_and_told(hand: Hand) -> None:
     assert len(parts.inbox) == len(parts.latency_inbox) == 0
 
 
+def test_the_details_of_the_log_are_applied(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    details: list[LogDetails] = []
+    monkeypatch.setattr(applying, "configure", details.append)
+    (line,) = hand.reload(
+        "logging:\n  levels: {binmon.books: debug}\n  rotate_mb: 1.5\n  keep_files: 2\n  repeat_limit: 0\n"
+        "  repeat_window_s: 5\nmetrics: {per_symbol: [BTCUSDT]}\n"
+    )
+    assert details == [LogDetails({"binmon.books": "debug"}, 1_500_000, 2, 0, 5.0)]
+    assert len(line["changes"]) == 6 and line["unused"] == [] == line["restart_needed"]
+    hand.reload("logging: {rotate_mb: null, level: warning}\n")
+    assert details[1:] == [LogDetails({}, None, 5, 60, 60.0)]
+    (line,) = hand.reload("logging: {rotate_mb: null, level: error, file: elsewhere.log}\n")
+    assert len(details) == 2 and line["restart_needed"] == ["logging.file"], "nothing of it has changed"
+
+
 WRONG = [
+    ("logging:\n  levels:\n    binmon.boks: debug\n", "logging.levels.binmon.boks", 3),
     ("latency: {threshold_ms: 5}\n", "latency.threshold_ms", 1),
     ("books:\n  symbols: [BTCUSDT, NOSUCH]\n", "books.symbols[1]", 2),
     ("books:\n  symbols: all:XYZ\n", "books.symbols", 2),
@@ -412,14 +427,15 @@ def test_targets_come_and_go_and_the_others_keep_their_workers(tmp_path: Path) -
 
 
 def test_what_recordings_say_of_their_origin() -> None:
-    origin, recorder = Origin("binance", {}, "one", 0.0), SimpleNamespace(facts=None)
+    origin, recorder = Origin("one"), SimpleNamespace(facts=None)
     origin.tell(recorder)  # type: ignore[arg-type]
     zero = Decimal(0)
     btc, eth = (Instrument("binance", name, name[:3], "USDT", "TRADING", zero, zero) for name in ("BTCUSDT", "ETHUSDT"))
-    origin.listed({"BTCUSDT": btc}, 1.0)
-    origin.configured("two", 2.0)
-    origin.listed({"ETHUSDT": eth}, 3.0)
+    origin.listed("binance", {"BTCUSDT": btc}, 1.0)
+    origin.configured("two", {"binance": 2.0, "bybit": 7.0})
+    origin.listed("binance", {"ETHUSDT": eth}, 3.0)
     facts: Any = recorder.facts
-    assert (facts.config_hash, facts.clock_offset_ms) == ("two", 3.0) and facts is origin.facts
+    assert facts.config_hash == "two" and facts.clock_offsets_ms == {"binance": 3.0, "bybit": 7.0}
+    assert facts is origin.facts
     # what is no longer listed has rows in the live segment
     assert facts.instruments == {("binance", "BTCUSDT"): btc, ("binance", "ETHUSDT"): eth}

@@ -448,3 +448,19 @@ def test_no_probe_no_wait_for_its_stream() -> None:
 
 def test_a_wall_clock_that_was_set_back_makes_no_negative_age() -> None:
     assert "oldest 0.0 s" in view_of(watched(), wall_ns=lambda: 0).text
+
+
+def test_several_venues_are_named() -> None:
+    bybit = watched(name="bybit", books=lambda: {"BTCUSDT": False}, oldest_ns=lambda: None, subscribed=lambda: None)
+    view = view_of(
+        watched(), bybit, waiting=["okx"], troubles=["the recording cannot be written"], wall_ns=lambda: 1_300_000_000
+    )
+    assert view.missing == ("an answer of okx", "the books of BTCUSDT at bybit")
+    assert view.text == (
+        "binance 12/12 books, oldest 0.3 s, weight 820/6000, clock +1.2±0.4 ms; "
+        "bybit 0/1 books, weight 820/6000, clock +1.2±0.4 ms; the recording cannot be written"
+    )
+
+
+def test_a_venue_that_has_not_answered_is_waited_for() -> None:
+    assert view_of(waiting=["binance"]) == ServiceView(("an answer of binance",), "starting")
