@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from binmon.core.supervisor import WorkerState, WorkerStatus
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger, RateStatus
+from binmon.telemetry.cardinality import SeriesChoice
 from binmon.telemetry.histogram import DelayHistogram
 from binmon.telemetry.metrics import DECLARED, Figure
 
@@ -122,6 +123,7 @@ class StatusParts:
     recorder: RecorderStatistics | None = None
     finisher: FinisherStatistics | None = None
     sections: Mapping[str, Callable[[], Section]] = field(default_factory=dict)
+    per_symbol: int | tuple[str, ...] = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +201,16 @@ class Status:
     ) -> None:
         self._parts, self._monotonic = parts, monotonic
         self._totals = WorkerTotals()
+        self._series = SeriesChoice(parts.per_symbol)
         self._lock = threading.Lock()  # guards the two below
         self._were_synced: set[tuple[str, str]] = set()
         self._unsynced_since: dict[tuple[str, str], float] = {}
 
-    def configured(self, config_hash: str) -> None:
-        """Another configuration is in force; one thread may say so."""
+    def configured(self, config_hash: str, per_symbol: int | tuple[str, ...] | None = None) -> None:
+        """Another configuration is in force; one thread may say so. ``per_symbol``: None leaves it."""
+        if per_symbol is not None and per_symbol != self._parts.per_symbol:
+            self._series = SeriesChoice(per_symbol)
+            self._parts = replace(self._parts, per_symbol=per_symbol)
         self._parts = replace(self._parts, config_hash=config_hash)
 
     def observe(self) -> None:
@@ -253,6 +259,7 @@ class Status:
         for venue, one in parts.venues.items():
             if one.keeper is not None:
                 yield from _book_figures(venue, one.keeper)
+                yield from _symbol_figures(venue, one.keeper, self._series)
             yield from self._rate_figures(venue, one)
             offset_s = one.clock_offset_s()
             if offset_s is not None:
@@ -387,6 +394,15 @@ def _book_figures(venue: str, keeper: BookStatistics) -> Iterator[Figure]:
     yield _figure("binmon_stream_rotations_total", counters.get("rotations", 0), venue)
     for result in ("passed", "failed", "inconclusive"):
         yield _figure("binmon_book_audits_total", counters.get(f"audits_{result}", 0), venue, result)
+
+
+def _symbol_figures(venue: str, keeper: BookStatistics, series: SeriesChoice) -> Iterator[Figure]:
+    states = keeper.states
+    chosen = series.of(venue, states)
+    for symbol in chosen:
+        yield _figure("binmon_book_synced", states[symbol].value == _SYNCED, venue, symbol)
+    if states:
+        yield _figure("binmon_books_without_series", len(states) - len(chosen), venue)
 
 
 def _worker_problems(workers: Sequence[WorkerStatus]) -> Iterator[str]:

@@ -140,3 +140,25 @@ def test_an_address_of_the_new_internet():
         pytest.skip("this machine has no IPv6")
     assert server.address[0] == "::1"
     server.close()
+
+
+def test_connections_for_which_there_was_no_thread_take_no_place(running, monkeypatch):
+    start, refused = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(refused) < 40 and "process_request" in thread.name:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    patience = time.monotonic() + 60
+    while len(refused) < 40:
+        assert time.monotonic() < patience
+        with running.connect() as one:
+            one.settimeout(10)
+            try:
+                assert one.recv(1) == b""
+            except ConnectionResetError:
+                pass  # as good
+    assert running.ask("GET", "/metrics")[0].status == 200

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from binmon.config import LoadedConfig
     from binmon.config.schema import Config
     from binmon.latency.measurement import Measurement
-    from binmon.wiring.binance import BinanceParts
     from binmon.wiring.latency import LatencyParts
+    from binmon.wiring.parts import TradingParts
 
 _SHOWN = 15
 _KEPT = 10_000  # of which the percentiles are
@@ -49,11 +49,12 @@ def run(loaded: LoadedConfig, threshold_ms: int | None, interval_s: float | None
     from rich.console import Console
 
     from binmon.daemon import Daemon
-    from binmon.telemetry.logging import set_up
+    from binmon.wiring.logs import set_up_log
 
     console = Console()
     is_interactive = sys.stdin.isatty() and console.is_terminal
-    latency, is_sandbox = loaded.config.latency, loaded.config.venues.binance.environment == "sandbox"
+    latency = loaded.config.latency
+    is_sandbox = loaded.config.venues.environment(latency.venue) == "sandbox"
     ask = _asked if is_interactive else _given
     threshold = ask(
         "Ring when the report is later than (ms)", threshold_ms, latency.threshold_ms, _wrong_threshold, int
@@ -66,10 +67,9 @@ def run(loaded: LoadedConfig, threshold_ms: int | None, interval_s: float | None
         latency=msgspec.structs.replace(latency, enabled=True, threshold_ms=threshold, interval_s=interval),
         alerts=msgspec.structs.replace(loaded.config.alerts, notify=()),  # a look is no alarm for others
     )
-    file = config.logging.file
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         # the screen is the table's; whoever wants the log as well names a file for it
-        set_up(config.logging.level, "json", nowhere, Path(file) if file else None)
+        set_up_log(config.logging, "json", nowhere)
         screen = Screen(console, config)
         daemon = Daemon(
             dataclasses.replace(loaded, config=config),
@@ -134,7 +134,7 @@ class Screen:
     config: Config
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _measurements: deque[Measurement] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    _parts: tuple[LatencyParts, BinanceParts] | None = None
+    _parts: tuple[LatencyParts, TradingParts] | None = None
 
     def __enter__(self) -> Screen:
         from rich.live import Live
@@ -152,9 +152,9 @@ class Screen:
         if self.console.is_terminal:
             self._live.stop()
 
-    def started(self, latency: LatencyParts, binance: BinanceParts) -> None:
+    def started(self, latency: LatencyParts, parts: TradingParts) -> None:
         """The monitor runs."""
-        self._parts = (latency, binance)
+        self._parts = (latency, parts)
 
     def settled(self, measurement: Measurement) -> None:
         """An order has ended: show it, and ring when that is no good news."""
@@ -189,15 +189,15 @@ class Screen:
     def _heading(self) -> str:
         latency = self.config.latency
         return (
-            f"{latency.venue} {latency.symbol}, {self.config.venues.binance.environment}: an order every "
+            f"{latency.venue} {latency.symbol}, {self.config.venues.environment(latency.venue)}: an order every "
             f"{latency.interval_s:g} s, rings above {latency.threshold_ms} ms"
         )
 
     def _state(self) -> str:
         if self._parts is None:
             return "connecting …"
-        latency, binance = self._parts
-        reading = binance.clock.reading()
+        latency, parts = self._parts
+        reading = parts.clock.reading()
         clock = (
             ""
             if reading is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 from binmon.cli.declaring import add_config, declare
@@ -37,16 +36,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Run until a signal; 0 after a clean stop, 1 after a failure. Raises ConfigError."""
     from binmon.daemon import Daemon
-    from binmon.telemetry.logging import set_up
+    from binmon.wiring.logs import set_up_log
 
     # Of a crash in compiled code, and of a watchdog's SIGABRT, the stacks of all threads are left on standard error,
     # also when it is the main thread that hangs.
     if sys.stderr is not None:  # else 2 may be anybody's file
         faulthandler.enable(2)
     loaded = args.load_full_config()
-    logging = loaded.config.logging
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")
-    set_up(logging.level, log_format, sys.stdout, Path(logging.file) if logging.file else None)
+    set_up_log(loaded.config.logging, log_format, sys.stdout)
     # Short numpy calls of one worker beside a busy one wait for the interpreter's switch interval; the default of
     # 5 ms costs them most of their speed, and half a millisecond a whole market's.
     sys.setswitchinterval(0.0001)

@@ -15,10 +15,12 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "sandbox",
         summary="the local exchange",
-        description="Runs a local exchange over loopback that speaks the protocol of Binance Spot. When it is ready it prints"
-        "\none JSON line with its URLs and keys; a POST to /sandbox/faults of its REST port injects faults.",
+        description="Runs a local exchange over loopback that speaks the protocols of Binance Spot and of Bybit v5 Spot, each"
+        "\nwith a market and accounts of its own. When it is ready it prints one JSON line with its URLs and keys; a POST to"
+        "\n/sandbox/faults of its REST port injects faults.",
         examples={
-            "binmon sandbox --rest-port 7001 --stream-port 7002 --ws-api-port 7003": "at ports that are known before",
+            "binmon sandbox --rest-port 7001 --stream-port 7002 --ws-api-port 7003 --bybit-port 7004": "at ports that are"
+            " known before",
             "binmon sandbox --symbols BTCUSDT,ETHUSDT --seed 7": "the same market every time",
             "binmon sandbox --replay frames.tsv.gz --speed 10": "recorded frames, ten times as fast",
         },

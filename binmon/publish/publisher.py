@@ -26,11 +26,18 @@ class TopPublisher(Worker):
         """``to_log`` may be set while it runs; without it tops are taken and not written."""
         super().__init__(name)
         self._tops, self.to_log = tops, to_log
+        self._in_hand: TopOfBook | None = None  # taken, and not written yet
 
     def run(self, stop: threading.Event) -> None:
+        top, self._in_hand = self._in_hand, None
+        if top is not None and self.to_log:
+            self.publish(top)  # the one that this failed with, once more
         while not stop.wait(_PAUSE_S):
             self.beat()
-            while (top := self._tops.take(0)) is not None:
+            while True:
+                self._in_hand = top = self._tops.take(0)
+                if top is None:
+                    break
                 if self.to_log:
                     self.publish(top)
                 self.progress()
