@@ -122,7 +122,9 @@ class StreamSync(BookSync):
         self._fetch(now_s)
 
     def on_snapshot(self, token: int, snapshot: DepthSnapshot, now_s: float) -> None:
-        """A snapshot by REST is never the begin of such a book."""
+        """A book from elsewhere, such as an image in a recording: nobody asks REST for the begin of such a book."""
+        if self.wants(token) and self._feeds:
+            self._load(snapshot, now_s, min(self._feeds))
 
     # Inside -------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from binmon.books.feeds import FeedOutlets
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.kept import KeptBook
 from binmon.books.observing import KeeperObserver
+from binmon.books.stream_sync import StreamSync
 from binmon.books.sync import Effect, GapFound, StateChanged, SyncState
 from binmon.core.channel import Channel, Overflow
 from binmon.errors import ConfigError
@@ -36,8 +37,10 @@ from binmon.messages import (
     StreamUp,
     SymbolsChanged,
 )
-from binmon.venues.base import MalformedFrame, MarketDecoder, StreamPlan, Venue
+from binmon.venues.base import BookRules, BookStart, MalformedFrame, MarketDecoder, StreamPlan, Venue
 from binmon.venues.binance.decoding import BinanceDecoder
+from binmon.venues.bybit.decoding import BybitDecoder
+from binmon.venues.bybit.market import REST_DEPTH
 
 _NEVER_S, _NEVER_MS = 31_536_000.0, 10**9
 _UP_BEFORE_S = 10.0  # connections that were up at the start count as old: no book waits for its first event
@@ -99,9 +102,8 @@ class Replay:
     """
 
     def __init__(self, head: Head, report: Callable[[Finding], None], *, only: Sequence[str] | None = None) -> None:
-        decoders = {"binance": BinanceDecoder}
-        if head.venue not in decoders:
-            raise ConfigError(f"expected a recording of {', '.join(decoders)}, got one of {head.venue!r}")
+        if head.venue not in _VENUES:
+            raise ConfigError(f"expected a recording of {' or '.join(_VENUES)}, got one of {head.venue!r}")
         symbols = {s: epoch for s, epoch in head.epochs.items() if only is None or s in only}
         absent = [symbol for symbol in only or () if symbol not in head.epochs]
         if absent:
@@ -109,11 +111,11 @@ class Replay:
             raise ConfigError(f"expected a symbol of the file ({there}), got {absent[0]!r}")
         self._only, self._report = None if only is None else frozenset(only), report
         self._incident = head.incident
-        self._venue = _RecordedVenue(head.venue, decoders[head.venue])
+        self._venue = _VENUES[head.venue](head)
         self._courses = {symbol: _Course() for symbol in symbols}
         # snapshots that no machine has asked for yet, each with its limit and the updates since the last row
         self._waiting: dict[str, tuple[DepthSnapshot, int, int]] = {}
-        self._failed = False
+        self._failed = self._loading = False
         self._time_ns = 0
         self._shift_s = time.monotonic() - head.first_s
         self._up = dict(head.up)
@@ -257,8 +259,8 @@ class Replay:
         course, kept = self._courses.get(move.symbol), self._books_now().get(move.symbol)
         if course is None or kept is None or not course.begun:
             return
-        if course.begins_like_live and move.after == SyncState.SYNCED.value:
-            course.begins_like_live = False
+        if course.begins_like_live:
+            course.begins_like_live = move.after != SyncState.SYNCED.value
             return
         course.live_moves.append((move.after, move.reason))
         left = move.before == SyncState.SYNCED.value
@@ -287,6 +289,8 @@ class Replay:
     def _start_those_that_wait(self, now_s: float) -> None:
         for symbol in list(self._waiting):
             kept = self._books_now().get(symbol)
+            if kept is not None and isinstance(kept.sync, StreamSync):
+                kept.sync.restart(now_s)  # the subscription that brought its snapshot was before the file
             if kept is None or not kept.sync.wants(kept.sync.token):
                 continue
             snapshot, limit, updates = self._waiting.pop(symbol)
@@ -294,8 +298,9 @@ class Replay:
             kept.updates += updates
 
     def _load(self, kept: KeptBook, snapshot: DepthSnapshot, limit: int, now_s: float) -> None:
-        kept.limit = limit
+        kept.limit, self._loading = limit, True
         self._keeper.handle(SnapshotArrived(kept.sync.token, snapshot), now_s)
+        self._loading = False
 
     def _renew(self, kept: KeptBook, saved: SavedBook, snapshot: DepthSnapshot) -> None:
         book = Book(self._venue.own)
@@ -364,6 +369,8 @@ class Replay:
                 if not course.begun:
                     if after is SyncState.SYNCED:
                         course.begun = True
+                        # with the frame that the daemon's began with, which it will say, or with an image
+                        course.begins_like_live = course.begins_like_live or not self._loading
                         self._find("started", kept.symbol, {"update_id": update_id, "epoch": kept.sync.epoch})
                     return
                 course.moves.append((after.value, reason))
@@ -427,12 +434,20 @@ class _Observer(KeeperObserver):
 
 
 class _RecordedVenue(Venue):
-    """What a keeper needs of a venue that nobody can ask any more."""
+    """What a keeper needs of a venue that nobody can ask any more. ``stream_of`` is what carries a symbol's book."""
 
     streams_per_connection = 1 << 30
 
-    def __init__(self, name: str, decoder: Callable[[], BinanceDecoder]) -> None:
-        self.name, self._decoder, self.own = name, decoder, decoder()
+    def __init__(
+        self,
+        name: str,
+        decoder: Callable[[], MarketDecoder],
+        stream_of: Callable[[str], str],
+        rules: BookRules | None = None,
+    ) -> None:
+        self.name, self._decoder, self._stream_of = name, decoder, stream_of
+        self.book_rules = rules or BookRules()
+        self.own = BinanceDecoder()  # of REST bodies, which only recordings of that venue have
 
     @property
     def weight_per_minute(self) -> int:
@@ -448,13 +463,33 @@ class _RecordedVenue(Venue):
         return 1
 
     def depth_stream(self, symbol: str) -> str:
-        return f"{symbol.lower()}@depth@100ms"
+        return self._stream_of(symbol)
+
+    def resubscription(self, stream: str) -> tuple[bytes, ...]:
+        return ()
 
     def stream_plan(self, name: str, streams: Sequence[str]) -> StreamPlan:
         return StreamPlan(name, "", tuple(streams), ())
 
     def decoder(self) -> MarketDecoder:
         return self._decoder()
+
+
+def _binance(head: Head) -> _RecordedVenue:
+    return _RecordedVenue(head.venue, BinanceDecoder, lambda symbol: f"{symbol.lower()}@depth@100ms")
+
+
+def _bybit(head: Head) -> _RecordedVenue:
+    """Its books are as deep as their streams say: ``orderbook.200.BTCUSDT``."""
+    depths = {stream.split(".")[1] for streams in head.up.values() for stream in streams if stream.count(".") == 2}
+    depth = max((int(one) for one in depths if one.isdigit()), default=REST_DEPTH)
+    rules = BookRules(BookStart.STREAM_SNAPSHOT, window=depth)
+    return _RecordedVenue(head.venue, BybitDecoder, lambda symbol: f"orderbook.{depth}.{symbol}", rules)
+
+
+# Kraken and OKX are not among them: what their decoders follow of a book begins with its subscription, and no image of a
+# book can stand for that.
+_VENUES: Mapping[str, Callable[[Head], _RecordedVenue]] = {"binance": _binance, "bybit": _bybit}
 
 
 def _settings(snapshot_every: int, top_interval_ms: int) -> KeeperSettings:

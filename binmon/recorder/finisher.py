@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import structlog
 
 from binmon.core.channel import Channel
@@ -81,6 +83,7 @@ class SegmentFinisher(Worker):
         """Finish segments until ``stop``, then what is queued within the budget."""
         give_up = _GiveUp(stop, self._finish_on_stop_s, self.beat)
         self._pace = Pacer(stop, lambda: len(self._channel) > 1)
+        _tame_arrow()
         self._guarded("clear", self._clear_work)
         for leftover in recover(self._directory):
             self._finish(leftover, give_up)
@@ -165,6 +168,17 @@ class SegmentFinisher(Worker):
                 rows_lost=done.rows_lost,
             )
             self.progress()
+
+
+def _tame_arrow() -> None:
+    """Arrow reads files with threads of its own, also where it is told to use none: it starts up to eight as it goes, and
+    each stays, with memory of its own. One must do, and it starts now: nobody shall take it for a leak later."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    content = io.BytesIO()
+    pq.write_table(pa.table({"nothing": pa.array([0])}), content)
+    with pq.ParquetFile(content) as file:
+        file.read_row_group(0, use_threads=False)
 
 
 def _give_back_memory() -> None:

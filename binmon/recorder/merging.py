@@ -173,7 +173,7 @@ def _stream_groups(run: Sequence[Part], file: Any, give_up: Callable[[], bool]) 
                 for number in range(source.num_row_groups):
                     if give_up():
                         raise GaveUp
-                    # no threads of Arrow's, which would keep memory of their own for good
+                    # threads of Arrow's would keep memory of their own for good
                     table = source.read_row_group(number, use_threads=False).replace_schema_metadata(None)
                     held = sum(one.nbytes for one in waiting) + table.nbytes
                     if held > GROUP_BYTES or sum(map(len, waiting)) + len(table) > GROUP_ROWS:

@@ -18,6 +18,8 @@ from binmon.venues.base import MalformedFrame, ParsedLevels
 
 # a number of so many characters may have more digits than a double holds
 _LONG_NUMBER = re.compile(rb'"([\d.]{16,})"')
+_LONG_SHAPE = b'"' + b"0" * 16
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789.", b"0" * 10)
 _EXACT_DIGITS = 15
 # Broken UTF-8 and absurd nesting are not DecodeErrors; one bad frame must never be more than a malformed frame.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -122,6 +124,8 @@ def _checked(flat: Floats) -> float:
 
 def first_inexact(text: bytes) -> str | None:
     """The first quoted number with more than 15 significant digits, which a double would round; None without."""
+    if _LONG_SHAPE not in text.translate(_DIGITS_AS_ZEROS):
+        return None  # the usual case, found out in less than half of the time that the search takes
     for match in _LONG_NUMBER.finditer(text):
         whole, _, fraction = match[1].partition(b".")
         digits = (whole + fraction.rstrip(b"0")).lstrip(b"0")

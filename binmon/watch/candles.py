@@ -90,7 +90,8 @@ class CandleWatcher(Worker):
     """Takes what its sockets and its fetcher give from ``inbox``, and CandleRules. Tells ``listeners`` of candles
     (CandlesChanged) and crossings (PriceCrossed, PriceReturned), and ``signals`` what people may want to hear of.
 
-    ``views`` may be read by any thread: it is replaced, never changed.
+    ``views`` may be read by any thread: each value is replaced as a whole, and so is the mapping
+    when keys come or go.
     """
 
     silence_limit_s = 20.0  # it waits for nothing but its inbox
@@ -357,8 +358,10 @@ class CandleWatcher(Worker):
         sides = tuple(side for _, lines in watched.rules.values() for side in lines.sides)
         if self._watched.get(watched.key) is watched:
             view = SeriesView(series.candles, series.state, series.corrections, sides, watched.since_s)
-            # replaced, not changed: other threads go through it
-            self.views = {**self.views, watched.key: view}
+            if watched.key in self.views:
+                self.views[watched.key] = view
+            else:
+                self.views = {**self.views, watched.key: view}  # it must not grow while another thread goes through it
 
 
 def _told(candle: Candle) -> str:

@@ -140,7 +140,7 @@ class ListingWatcher(Worker):
         now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         if self._intake.takes(message):
             for found, received_mono_ns in self._intake.take(message):
-                if isinstance(found, SymbolsTraded):
+                if isinstance(found, SymbolsTraded) and self.enabled:
                     self._watch.on_ticker(found.symbols, now_s, received_mono_ns, now_ms)
                     self.progress()
         elif isinstance(message, SymbolsArrived):

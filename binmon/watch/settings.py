@@ -9,6 +9,7 @@ from binmon.errors import ConfigError
 from binmon.messages import Instrument
 from binmon.venues.watching import WatchingVenue, check_interval, check_symbol
 from binmon.watch.candles import CandleRule
+from binmon.watch.listing_watcher import ListingSettings
 from binmon.watch.thresholds import Direction, Line, lines
 from binmon.watch.trades import TradeRule
 
@@ -29,6 +30,12 @@ def trade_rules(watch: WatchConfig, venue: str) -> tuple[TradeRule, ...]:
         for index, one in enumerate(watch.trades)
         if one.venue == venue
     )
+
+
+def listing_settings(watch: WatchConfig, venue: str) -> ListingSettings:
+    """Whether new symbols of ``venue`` are looked for, and how often."""
+    section = watch.listings
+    return ListingSettings(section.interval_s, section.enabled and venue in section.venues)
 
 
 def check(watch: WatchConfig, venue: WatchingVenue, listed: Mapping[str, Instrument]) -> None:

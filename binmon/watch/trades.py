@@ -66,7 +66,8 @@ class TradeWatcher(Worker):
     """Takes what its sockets and its fetcher give from ``inbox``, and TradeRules. Tells ``listeners`` of trades (Trade) and
     crossings (PriceCrossed, PriceReturned), and ``signals`` what people may want to hear of.
 
-    ``views`` may be read by any thread: it is replaced, never changed.
+    ``views`` may be read by any thread: each value is replaced as a whole, and so is the mapping
+    when keys come or go.
     """
 
     silence_limit_s = 20.0  # it waits for nothing but its inbox
@@ -269,5 +270,7 @@ class TradeWatcher(Worker):
             sequence = watched.sequence
             newest, sides = sequence.newest, watched.lines.sides
             view = TradesView(newest, watched.live, sequence.missed, sides, watched.since_s)
-            # replaced, not changed: other threads go through it
-            self.views = {**self.views, watched.symbol: view}
+            if watched.symbol in self.views:
+                self.views[watched.symbol] = view
+            else:
+                self.views = {**self.views, watched.symbol: view}  # it must not grow while another thread goes through it

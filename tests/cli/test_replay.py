@@ -126,7 +126,7 @@ def test_a_venue_whose_books_cannot_be_replayed(
     path = tmp_path / "other.tsv"
     path.write_bytes(gzip.decompress(incident.read_bytes()).replace(b'"venue":"binance"', b'"venue":"elsewhere"', 1))
     assert main(["replay", str(path)]) == 2
-    assert capsys.readouterr().err == "binmon: expected a recording of binance, got one of 'elsewhere'\n"
+    assert capsys.readouterr().err == "binmon: expected a recording of binance or bybit, got one of 'elsewhere'\n"
 
 
 def test_the_pace(incident: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ class Scene:
             return Channel(name, 10_000, Overflow.DROP_OLDEST)
 
         self.asked = [channel(name) for name in ("initial", "resync", "upkeep", "probes")]
-        venue = _RecordedVenue("binance", BinanceDecoder)
+        venue = _RecordedVenue("binance", BinanceDecoder, lambda symbol: f"{symbol.lower()}@depth@100ms")
         self.streams = tuple(venue.depth_stream(symbol) for symbol in symbols)
         feeds = FeedOutlets(lambda group, feed, streams: None, lambda feed, why: None, lambda feed, why: None)
         outlets = KeeperOutlets(*self.asked, channel("rows"), channel("tops"), feeds, observer=self.flight)  # type: ignore[misc,call-arg]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -178,4 +179,23 @@ def test_other_symbols_of_one_venue_leave_the_other_alone(venues: BothVenues, da
     (rejected,) = process.wait_for("config.rejected")
     assert rejected["key"] == "books.venue" and "restart" in rejected["reason"]
     assert not process.events("book.state", **{"from": "synced"})
+    assert process.stop() == 0
+
+
+def test_an_incident_of_books_that_begin_on_the_stream_is_replayed(venues: BothVenues, daemon: Start) -> None:
+    process = daemon(of(venues.ready, incidents={"keep_s": 5, "after_s": 1.5}))
+    synced(process, "bybit")
+    process.wait_for("book.top", venue="bybit", symbol="ETHUSDT", count=8)
+    venues.inject("gap", symbols=["ETHUSDT"])
+    (written,) = process.wait_for("incident.written", reason="gap", within_s=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "binmon", "replay", written["path"], "--json"],
+        capture_output=True, text=True, check=False, cwd=process.directory,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 3, done.stderr  # a gap is a problem
+    assert {line["event"] for line in lines if line.get("problem")} == {"gap"}, lines
+    books = {line["symbol"]: line for line in lines if line["event"] == "book"}
+    assert set(books) == set(SYMBOLS) and all(one["state"] == "synced" for one in books.values())
     assert process.stop() == 0
