@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint types unit bench clean
+.PHONY: run test lint types unit bench notebooks clean
 
 .venv/.run: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -e .
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dashboard]'
 	@touch $@
 
 .venv/.test: .venv/.run
@@ -39,6 +39,10 @@ bench: .venv-bench/.ready
 	.venv-bench/bin/python benchmarks/books.py
 	.venv-bench/bin/python benchmarks/frames.py
 	.venv-bench/bin/python benchmarks/recorder.py
+
+# Notebooks are kept without outputs.
+notebooks: .venv/.test
+	$(BIN)/python notebooks/clear.py
 
 clean:
 	rm -rf .venv .venv-bench build dist *.egg-info data

@@ -41,7 +41,7 @@ import binmon
 from binmon.config.loading import LoadedConfig
 from binmon.config.places import why_unwritable
 from binmon.config.schema import Config
-from binmon.core.companion import SandboxFailed, SandboxProcess
+from binmon.core.companion import SandboxFailed, SandboxProcess, lend_sandbox
 from binmon.core.deadline import Deadline
 from binmon.core.registry import Registry
 from binmon.core.supervisor import Supervisor
@@ -59,6 +59,8 @@ from binmon.wiring import figures
 from binmon.wiring.alerts import AlertParts, wire_alerts
 from binmon.wiring.applying import Applier
 from binmon.wiring.books import BookParts, wire_books
+from binmon.wiring.dashboard import DashboardParts, wire_dashboard
+from binmon.wiring.execution import book_document
 from binmon.wiring.ground import Ground
 from binmon.wiring.incidents import IncidentParts, wire_incidents
 from binmon.wiring.latency import LatencyParts, plan_latency, wire_latency
@@ -67,6 +69,7 @@ from binmon.wiring.recording import RecordingParts, wire_recording
 from binmon.wiring.reload import Reloader, ReloadHooks, wire_reload
 from binmon.wiring.service import ServiceNotifier, ServiceView, view_of, watched_venue
 from binmon.wiring.venues import Arrival, MarketParts, VenuesParts, VenueStarts, wire_clock, wire_venues
+from binmon.wiring.watch import WatchParts, plan_watch, watch_figures, watch_section, wire_watch
 
 log = structlog.get_logger("binmon.daemon")
 
@@ -77,9 +80,6 @@ _START_TICK_S = 0.02  # while a venue is waited for
 # for 100 ms, so that is done seldom, and what has come to stay is left out.
 _COLLECT = (50_000, 20, 100)
 _SETTLED_AFTER_S = (30.0, 300.0)
-
-# Sections of the contract that this version reads but does not run yet.
-_NOT_YET = ("watch", "dashboard")
 
 
 class ExitStatus(enum.IntEnum):
@@ -123,6 +123,8 @@ class Daemon:
         self._incidents: IncidentParts | None = None
         self._books: Registry[BookParts] = Registry()
         self._latency: LatencyParts | None = None
+        self._watching: WatchParts | None = None
+        self._dashboard: DashboardParts | None = None
         self._metrics = MetricsRegistry()
         # what /healthz shows: of each venue from the beginning, and sections that come with their parts
         self._shown: Registry[VenueParts] = Registry()
@@ -133,7 +135,6 @@ class Daemon:
         self._take_signals()
         try:
             if not self._probe_only:
-                self._warn_of_unused_sections()
                 check_writable(Path(self._config.recorder.directory), "recorder.directory")
             self._state = State(Path(self._config.state.path))
             self._state.claim()
@@ -157,6 +158,8 @@ class Daemon:
                 return
             raise
         self._sandbox = venues.sandbox
+        if venues.sandbox is not None:
+            lend_sandbox(self._state, venues.sandbox.urls)
         probed = venues.trading(self._config.latency.venue)
         self._private = plan_latency(ground, probed, wanted=self._probe_only) if probed is not None else None
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
@@ -167,18 +170,22 @@ class Daemon:
         if not self._probe_only:
             self._recording = wire_recording(ground)
             self._incidents = wire_incidents(ground)
-            applier = Applier(alerts, self._recording, self._books, lambda: self._latency)
-            self._watch_over(ground, venues, alerts, applier)
+            self._watching = plan_watch(ground, venues.markets)
+            applier = Applier(alerts, self._recording, self._books, lambda: self._latency, self._watching)
+            self._watch_over(ground, venues, alerts, applier, self._watching)
         self._starts = VenueStarts(venues.markets, self._stop)
         self._starts.begin()
 
-    def _watch_over(self, ground: Ground, venues: VenuesParts, alerts: AlertParts, applier: Applier) -> None:
+    def _watch_over(
+        self, ground: Ground, venues: VenuesParts, alerts: AlertParts, applier: Applier, watching: WatchParts
+    ) -> None:
         """What looks at all parts: the service manager's view, the status page, and who reloads."""
         config, recording, incidents = self._config, self._recording, self._incidents
         assert recording is not None and incidents is not None
         self._service.watch(self._view)
         self._sections.put("clocks", figures.clocks_section([parts.clock for parts in venues.markets.values()]))
         self._sections.put("start", lambda: figures.start_section(self._starts))
+        self._sections.put("watch", watch_section(watching.desk))
         status = Status(
             StatusParts(
                 self._supervisor,
@@ -203,6 +210,7 @@ class Daemon:
                 self._service.reloaded,
                 lambda loaded: status.configured(loaded.config_hash, loaded.config.metrics.per_symbol),
             ),
+            watching.venues,
         )
         add = self._metrics.add
         add("status", status.figures)
@@ -212,13 +220,23 @@ class Daemon:
         add("reload", lambda: figures.reload_figures(reloader))
         add("log", lambda: figures.log_figures(logging.counts()))
         add("incidents", lambda: figures.incident_figures(incidents))
+        add("watch", lambda: watch_figures(watching.desk))
+        add("publisher", lambda: figures.publisher_figures(recording.publisher))
         self._serve_status(status)
+        dashboard = wire_dashboard(ground, status.health, list(venues.markets), self._books, watching.desk)
+        if dashboard is not None:
+            self._dashboard = dashboard
+            self._sections.put("dashboard", dashboard.section)
+            recording.publisher.told.add(dashboard.tops)
+            alerts.listen(dashboard.alerts)
 
     def _on_arrival(self, arrival: Arrival) -> None:
         """A venue has answered: its parts are built, with the configuration that is in force now."""
         ground, venues = self._ground, self._venues
         assert ground is not None and venues is not None
-        parts, config = venues.markets[arrival.venue], ground.config
+        parts, config, dashboard = venues.markets[arrival.venue], ground.config, self._dashboard
+        if dashboard is not None:
+            dashboard.arrived(arrival.venue, arrival.instruments)
         if self._recording is not None and any(one.venue == arrival.venue for one in config.books.selections()):
             assert self._incidents is not None
             observer = self._incidents.observer(parts.market)
@@ -226,10 +244,20 @@ class Daemon:
             self._books.put(arrival.venue, books)
             weight = parts.market.snapshot_weight(config.books.depth)
             self._shown.put(arrival.venue, VenueParts(parts.ledger, books.keeper, _offset_s(parts), weight))
+            if self._watching is not None:
+                self._watching.newcomers.open(arrival.venue, books.selections)
+        if self._watching is not None and (watched := self._watching.venues.get(arrival.venue)) is not None:
+            wire_watch(ground, parts, watched, arrival.instruments, self._watching)
         if self._private is not None and self._private.name == arrival.venue:
             trading = venues.trading(arrival.venue)
             assert trading is not None  # it was planned
-            one = self._latency = wire_latency(ground, trading, self._private, arrival.instruments, self._settled)
+
+            def settled(measurement: Measurement) -> None:
+                self._settled(measurement)
+                if dashboard is not None:
+                    dashboard.measured(measurement)
+
+            one = self._latency = wire_latency(ground, trading, self._private, arrival.instruments, settled)
             self._sections.put("latency", figures.latency_section(one.monitor, one.probe, one.stream))
             self._metrics.add(
                 "latency",
@@ -267,6 +295,7 @@ class Daemon:
                 render=self._metrics.render,
                 health=status.health,
                 observe=status.observe,
+                book=partial(book_document, self._books),
             )
         except ConfigError as error:
             if "metrics.listen" in self._loaded.present_keys:
@@ -275,11 +304,6 @@ class Daemon:
             log.error("metrics.failed", source="metrics.listen", error=str(error))
             return
         self._supervisor.add(server, stage=3)
-
-    def _warn_of_unused_sections(self) -> None:
-        for section in _NOT_YET:
-            if section in self._loaded.present_keys:
-                log.warning("config.unused", key=section, reason=f"{section} is not part of this version")
 
     # Run ----------------------------------------------------------------------------------------------------------
 
@@ -294,6 +318,8 @@ class Daemon:
             logging.tick()
             while self._starts is not None and (arrival := self._starts.take()) is not None:
                 self._on_arrival(arrival)
+            if self._watching is not None:
+                self._watching.desk.tick()
             if self._reloader is not None:
                 self._reload(self._reloader, now_s)
             if settle_at_s and now_s >= settle_at_s[0]:

@@ -211,7 +211,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class TopOfBook:
-    """Best bid and ask of a synced book; a side without levels is None."""
+    """Best bid and ask of a book as of ``update_id``; a side without levels is None. In any other ``state`` than synced it
+    is what was known last, ``age_ms`` ago."""
 
     venue: str
     symbol: str
@@ -223,6 +224,21 @@ class TopOfBook:
     event_time_ms: int
     receive_time_ns: int
     age_ms: float
+    state: str = "synced"
+
+    @property
+    def spread(self) -> float | None:
+        """Best ask minus best bid, exactly as their decimals are; None without one of them."""
+        if self.bid is None or self.ask is None:
+            return None
+        return float(Decimal(repr(self.ask)) - Decimal(repr(self.bid)))
+
+    @property
+    def mid(self) -> float | None:
+        """Half way between the two; None without one of them."""
+        if self.bid is None or self.ask is None:
+            return None
+        return float((Decimal(repr(self.ask)) + Decimal(repr(self.bid))) / 2)
 
 
 @dataclass(frozen=True, slots=True)

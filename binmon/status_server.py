@@ -1,4 +1,4 @@
-"""The worker that answers ``GET /metrics`` and ``GET /healthz``."""
+"""The worker that answers ``GET /metrics``, ``GET /healthz`` and, where books are kept, ``GET /book``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from binmon.telemetry.metrics import CONTENT_TYPE
 
 log = structlog.get_logger("binmon.metrics")
 
+BookPage = Callable[[str], tuple[int, Any]]
+"""Status and JSON document for the query of ``GET /book``."""
+
 KEY = "metrics.listen"
 _TURN_S = 0.25  # the longest that a stop goes unnoticed
 _OBSERVE_EVERY_S = 1.0
@@ -33,7 +36,7 @@ class StatusServer(Worker):
     """Serves the metrics page and the health at ``listen`` (``host:port``; port 0 takes any free one, see ``address``).
 
     Listens from its making on: raises ConfigError, which names the key, when the address cannot be had. ``observe``
-    is called about once a second from the worker's thread, ``render`` and ``health`` in a thread for each request.
+    is called about once a second from the worker's thread, ``render``, ``health`` and ``book`` in a thread for each request.
     """
 
     def __init__(
@@ -44,12 +47,13 @@ class StatusServer(Worker):
         render: Callable[[], bytes],
         health: Callable[[], Health],
         observe: Callable[[], None],
+        book: BookPage | None = None,
     ) -> None:
         super().__init__(name)
         self._observe = observe
         host, _, port = listen.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), render, health)
+            self._server = _Server((host.strip("[]"), int(port)), render, health, book)
         except (OSError, ValueError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ConfigError(f"{listen}: expected an address to listen at: {reason}", key=KEY) from error
@@ -87,8 +91,14 @@ class _Server(http.server.ThreadingHTTPServer):
     timeout = _TURN_S
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], render: Callable[[], bytes], health: Callable[[], Health]) -> None:
-        self.render, self.health = render, health
+    def __init__(
+        self,
+        address: tuple[str, int],
+        render: Callable[[], bytes],
+        health: Callable[[], Health],
+        book: BookPage | None = None,
+    ) -> None:
+        self.render, self.health, self.book = render, health, book
         self.answered = 0
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         if ":" in address[0]:
@@ -166,6 +176,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             ok, document = self.server.health()
             body = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode() + b"\n"
             return 200 if ok else 503, "application/json", body
+        if path == "/book" and self.server.book is not None:
+            status, document = self.server.book(self.path.partition("?")[2])
+            return (
+                status,
+                "application/json",
+                json.dumps(document, allow_nan=False, ensure_ascii=False).encode() + b"\n",
+            )
         return 404, "text/plain; charset=utf-8", b"/metrics and /healthz are here\n"
 
     do_HEAD = do_GET

@@ -132,7 +132,9 @@ def test_figures_of_everything() -> None:
     assert expected.items() <= found.items()
     assert found["binmon_book_apply_lag_seconds", "binance"].count == 1
     # everything that is declared is given, but what needs a thread, which is below, and what the parts themselves give
-    others = re.compile("binmon_(alerts|config|incidents|latency|log|orders|user_stream|clock_(uncertainty|drift|steps))_")
+    others = re.compile(
+        "binmon_(alerts|config|incidents|latency|log|orders|user_stream|clock_(uncertainty|drift|steps))_"
+    )
     declared = {metric.name for metric in METRICS if not others.match(metric.name)}
     assert {name for name, *_ in found} == declared - {"binmon_worker_cpu_seconds_total"}
 

@@ -102,7 +102,8 @@ class StreamSync(BookSync):
         that are missing); whether that cost the book, which another feed may keep alive."""
         if feed not in self._feeds or feed in self._asked:
             return False
-        others = self._feeds - {feed} if self._shared_ids else self._feeds & {self._leader} - {feed}
+        # one that has been asked anew is itself no good until it has answered
+        others = self._feeds - {feed} - self._asked if self._shared_ids else self._feeds & {self._leader} - {feed}
         if self.state is SyncState.SYNCED and not others:
             self._leader = feed  # the one to ask
             self.invalidate(reason, now_s)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from binmon.books.feeds import FeedOutlets
 from binmon.books.kept import KeptBook
-from binmon.books.sync import Resubscribe
+from binmon.books.sync import Resubscribe, SyncState
 
 
 class Resubscriptions:
@@ -39,7 +39,15 @@ class Resubscriptions:
 
     def _send(self, kept: KeptBook, wish: Resubscribe) -> None:
         # a connection that is gone by now answers with its end, which the machine of the book hears of
-        if wish.reconnect:
+        if wish.reconnect and not self._serves_others(kept, wish.feed):
             self._outlets.reconnect(wish.feed, f"no snapshot of {kept.symbol}, however often it was asked for")
         else:
             self._outlets.send(wish.feed, self._messages(kept.stream))
+
+    def _serves_others(self, kept: KeptBook, feed: str) -> bool:
+        """Whether other books stand on this connection: then it is no dead one, and they must not go down for a symbol
+        that the venue does not deliver."""
+        return any(
+            other is not kept and feed in other.sync.feeds and other.sync.state is SyncState.SYNCED
+            for other in self._books().values()
+        )

@@ -32,7 +32,14 @@ COMMANDS: dict[str, str] = {
     "sandbox": "the local exchange",
     "books": "look at the recordings",
     "latency": "report on the timed orders",
+    "price": "prices on every configured venue, and the best one",
+    "order": "a market order on the best venue",
+    "balances": "balances on every configured venue",
+    "candles": "history, then the live candle",
+    "trades": "live trades",
+    "symbols": "trading symbols, and what is new",
     "replay": "replay an incident file or a recording",
+    "users": "accounts of the web page",
     "completion": "the script that completes command lines in a shell",
 }
 

@@ -18,6 +18,8 @@ _SYMBOLS = {
     "okx": (re.compile(r"[\w.]{1,25}(-[\w.]{1,25})+"), "BTC-USDT"),
 }
 _ORDERS = ("binance", "bybit")  # the venues of which there is more than market data
+INTERVALS = {"bybit": ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "1w", "1M")}
+"""The intervals of venues that do not have all that a file may name; a test holds them against the venues' own."""
 _ALL = re.compile(r"all(:[^\s:a-z]+)?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
 _SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S.*", re.DOTALL)
@@ -158,8 +160,19 @@ def _watch(config: Config) -> Iterator[Problem]:
             yield from _symbol(f"{key}.symbol", watch.symbol, watch.venue)
             if watch.above is None and watch.below is None:
                 yield key, "expected above, below or both, got neither"
-    for index, venue in enumerate(config.watch.listings.venues):
+            back = watch.hysteresis_price
+            if watch.above is not None and back is not None and back >= watch.above:
+                yield f"{key}.hysteresis_price", f"expected less than above, {watch.above:g}, got {back:g}"
+            intervals = INTERVALS.get(watch.venue)
+            if isinstance(watch, CandleWatch) and intervals is not None and watch.interval not in intervals:
+                valid = " ".join(intervals)
+                yield f"{key}.interval", f"expected an interval of {watch.venue}: {valid}, got {watch.interval}"
+    listings = config.watch.listings
+    kept = {selection.venue for selection in config.books.selections()}
+    for index, venue in enumerate(listings.venues):
         yield from _more_than_market_data(f"watch.listings.venues[{index}]", venue, "listings")
+        if listings.enabled and listings.record and venue not in kept:
+            yield "watch.listings.record", f"expected books of {venue} to keep new symbols beside, there are none"
 
 
 def _alerts(config: Config) -> Iterator[Problem]:

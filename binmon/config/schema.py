@@ -355,7 +355,9 @@ class ListingsConfig(Section, frozen=True, kw_only=True):
     enabled: Annotated[bool, key("Whether to look", reload="live")] = True
     venues: Annotated[tuple[VenueName, ...], key("Where to look", reload="live")] = ("binance",)
     interval_s: Annotated[float, key("Time between two looks", ge=1, le=31536000, reload="live", unit="s")] = 60.0
-    record: Annotated[bool, key("Whether the book of a new symbol is kept and recorded at once")] = False
+    record: Annotated[
+        bool, key("Whether the book of a new symbol is kept and recorded at once, until a restart", reload="live")
+    ] = False
 
 
 class WatchConfig(Section, frozen=True, kw_only=True):
@@ -364,6 +366,15 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     candles: Annotated[tuple[CandleWatch, ...], key("Candles with limits", reload="live")] = ()
     trades: Annotated[tuple[TradeWatch, ...], key("Trades with limits", reload="live")] = ()
     listings: ListingsConfig = msgspec.field(default_factory=ListingsConfig)
+
+    def watched(self) -> dict[tuple[VenueName, str], str]:
+        """Venue and symbol of all candles and trades, with the first entry that names them (``watch.trades[2]``)."""
+        first: dict[tuple[VenueName, str], str] = {}
+        for index, candle in enumerate(self.candles):
+            first.setdefault((candle.venue, candle.symbol), f"watch.candles[{index}]")
+        for index, trade in enumerate(self.trades):
+            first.setdefault((trade.venue, trade.symbol), f"watch.trades[{index}]")
+        return first
 
 
 class Sink(Section, frozen=True, kw_only=True, tag_field="kind"):
@@ -432,13 +443,34 @@ class PublishConfig(Section, frozen=True, kw_only=True):
 
 
 class ExecutionConfig(Section, frozen=True, kw_only=True):
-    """Limits on orders."""
+    """Limits on orders, and how `binmon price` and `binmon order` go about them: a command reads the file at its start."""
 
     allow_production: Annotated[bool, key("Must be true before any order leaves for production")] = False
     max_order_notional: Annotated[
         float, key("Largest single order", gt=0, reload="live", unit="quote currency")
     ] = 100.0  # fmt: skip
     max_orders_per_day: Annotated[int, key("Most orders in one UTC day", ge=0, reload="live", unit="orders")] = 200
+    stale_after_ms: Annotated[
+        int, key("An older quote is not compared, and no order is sent on it", ge=50, le=60000, unit="ms")
+    ] = 3000
+    max_slippage_bps: Annotated[
+        float,
+        key(
+            "How much worse than shown the effective price may be when an order leaves that was asked for anew",
+            ge=0,
+            le=10000,
+            unit="0.01 %",
+        ),
+    ] = 50.0
+    assumed_taker_fee_bps: Annotated[
+        float, key("Fee of a venue where there is no account to ask; marked as assumed", ge=0, lt=10000, unit="0.01 %")
+    ] = 10.0
+    quote_timeout_ms: Annotated[
+        int, key("A venue that has not answered by then is left out", ge=100, le=60000, unit="ms")
+    ] = 5000
+    settle_timeout_ms: Annotated[
+        int, key("So long it is asked what became of an order", ge=100, le=600000, unit="ms")
+    ] = 30000
 
 
 class AlertRule(Section, frozen=True, kw_only=True):
@@ -478,6 +510,19 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, key("Whether to serve it")] = True
     listen: Annotated[str, key("Address, `host:port`; port 0: any free one")] = "127.0.0.1:8787"
+    hosts: Annotated[
+        tuple[Text, ...], key("Names that it is reached by, beside localhost and addresses: a list, without ports")
+    ] = ()
+    behind_proxy: Annotated[
+        bool,
+        key("Whether one proxy stands in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are to be believed"),
+    ] = False
+    session_hours: Annotated[
+        float, key("A login ends after so long without any request", gt=0, le=8760, unit="h")
+    ] = 12.0  # fmt: skip
+    most_streams: Annotated[
+        int, key("How many pages may be open at the same time", ge=1, le=1000, unit="streams of events")
+    ] = 64
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):

@@ -1,19 +1,30 @@
-"""The embedded sandbox: a process of its own that lives and dies with the daemon."""
+"""The embedded sandbox: a process of its own that lives and dies with the daemon.
+
+A daemon notes in its state database where its sandbox is, so that a command beside it trades on the same one. The keys in
+that note are those of a local exchange that ends with the daemon: they are worth nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from binmon.core.deadline import Deadline
 from binmon.errors import BinmonError
+from binmon.state import State
 
 _READY_WITHIN_S = 30.0
 _LOOK_S = 0.1
+_ANSWERS_WITHIN_S = 1.0
+_STEPS = (
+    "CREATE TABLE lent_sandbox (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL, urls TEXT NOT NULL) STRICT",
+)
 _BYBIT = ("bybit_rest", "bybit_public_stream", "bybit_private_stream", "bybit_api_key", "bybit_api_secret")
 
 
@@ -95,3 +106,35 @@ class SandboxProcess:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+
+def lend_sandbox(state: State, urls: SandboxUrls) -> None:
+    """Note where the sandbox of this process is, for commands beside it. Raises StateFailed."""
+    state.upgrade("lent_sandbox", _STEPS)
+    state.execute("INSERT OR REPLACE INTO lent_sandbox VALUES (1, ?, ?)", (os.getpid(), json.dumps(asdict(urls))))
+
+
+def lent_sandbox(state: State) -> SandboxUrls | None:
+    """The sandbox of a daemon that runs on this state database; None where there is none, or it does not answer."""
+    state.upgrade("lent_sandbox", _STEPS)
+    rows = state.execute("SELECT pid, urls FROM lent_sandbox")
+    if not rows or not _is_alive(int(rows[0][0])):
+        return None
+    try:
+        urls = SandboxUrls(**json.loads(rows[0][1]))
+        # straight to this machine, whatever proxies the environment names
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{urls.rest}/sandbox/state", timeout=_ANSWERS_WITHIN_S) as answer:
+            return urls if answer.status == 200 else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

@@ -16,7 +16,9 @@ _LOOK_S = 0.05  # the longest that a stop goes unnoticed
 Question = Callable[[threading.Event], T]
 
 
-def together(questions: Mapping[str, Question[T]], within_s: float, stop: threading.Event) -> dict[str, T | BinmonError]:
+def together(
+    questions: Mapping[str, Question[T]], within_s: float, stop: threading.Event
+) -> dict[str, T | BinmonError]:
     """Ask all of ``questions``, each in a thread of its own, and give the answers by name, in the order of the questions.
 
     Whoever has not answered after ``within_s``, or when ``stop`` is set, is cut off by the event that it was handed, and
@@ -38,15 +40,16 @@ def together(questions: Mapping[str, Question[T]], within_s: float, stop: thread
     until_s = time.monotonic() + within_s
     while len(found) < len(questions) and not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
         try:
-            name, answer = answers.get(timeout=min(left_s, _LOOK_S))
+            told_name, told_answer = answers.get(timeout=min(left_s, _LOOK_S))
         except queue.Empty:
             continue
-        found[name] = answer
+        found[told_name] = told_answer
     cut.set()
     told: dict[str, T | BinmonError] = {}
     for name in questions:
-        answer = found.get(name) if name in found else VenueUnreachable(name, f"no answer within {within_s:g} s")
-        if isinstance(answer, Exception) and not isinstance(answer, BinmonError):
+        answer = found[name] if name in found else VenueUnreachable(name, f"no answer within {within_s:g} s")
+        if isinstance(answer, BinmonError) or not isinstance(answer, Exception):
+            told[name] = answer
+        else:
             raise answer
-        told[name] = answer  # type: ignore[assignment]
     return told

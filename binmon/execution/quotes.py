@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
-from binmon.errors import BinmonError, VenueFailed, VenueUnreachable
+from binmon.errors import BinmonError, RequestRefused, VenueFailed, VenueUnreachable
 from binmon.execution.market import (
     DepthSource,
     Fees,
@@ -159,9 +159,7 @@ class QuoteDesk:
     def _instrument(self, known: Known, name: str) -> Instrument:
         return self._listings[name][known.pair.symbols[name]]
 
-    def _standing(
-        self, source: VenueSource, symbol: str, stop: threading.Event
-    ) -> tuple[Standing, BinmonError | None]:
+    def _standing(self, source: VenueSource, symbol: str, stop: threading.Event) -> tuple[Standing, BinmonError | None]:
         """What the venue says, and what is wrong with the account, if it could not be asked."""
         instrument, trading = self._listings[source.name][symbol], source.trading
         assumed = assumed_fees(self.settings.assumed_fee_bps)
@@ -174,8 +172,13 @@ class QuoteDesk:
             source.prepare(stop)
             reference = trading.market_price(symbol, stop) if source.judged_by_market_price else None
             account = trading.account(stop)
+        except BinmonError as error:
+            return Standing(rules, assumed, assumed), error
+        try:
             told = trading.fees(symbol, stop)
             buying, selling = fees_of(told, lambda asset: self._price(source, asset, rules.quote, stop))
+        except RequestRefused:  # the key is good, so the venue does not know the question
+            return Standing(rules, assumed, assumed, account, reference), None
         except BinmonError as error:
             return Standing(rules, assumed, assumed), error
         except ValueError as error:  # a rate that is none

@@ -72,7 +72,9 @@ def assumed_fees(basis_points: float) -> Fees:
     return Fees(Decimal(str(basis_points)) / 10_000, from_account=False)
 
 
-def exclusion_of(venue: str, error: BinmonError, explain: Callable[[BinmonError], str | None] | None = None) -> Exclusion:
+def exclusion_of(
+    venue: str, error: BinmonError, explain: Callable[[BinmonError], str | None] | None = None
+) -> Exclusion:
     """Why a venue that answered with ``error`` is left out; ``explain`` knows what people may do about it."""
     said = (explain(error) if explain is not None else None) or str(error)
     if isinstance(error, RateLimited | Banned):

@@ -426,7 +426,9 @@ class LatencyTracker:
         reading = self._clock.reading(now_mono_ns)
         offset_ns = None if reading is None else reading.venue_minus_wall_ns
         # What fails in the midst of this is done again, as long as the order is open: then it may have its class already.
-        if not any(isinstance(one, Settled) and one.measurement.client_order_id == client_order_id for one in self.effects):
+        if not any(
+            isinstance(one, Settled) and one.measurement.client_order_id == client_order_id for one in self.effects
+        ):
             measured = order.measurement(order_class, self.threshold_ms, now_mono_ns, offset_ns, detail)
             self.effects.append(Settled(measured))
         self._settled[client_order_id] = set(order.arrivals)

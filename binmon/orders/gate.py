@@ -37,8 +37,10 @@ class OrderJournal(Protocol):
     def permitted(self, day: str) -> int:
         """How many orders were permitted on a UTC day (``YYYY-MM-DD``), by any process on this state."""
 
-    def note(self, day: str, order: OrderRequest, environment: str, at_ns: int) -> None:
-        """Note an order before it is sent; raises when that cannot be done, and then it must not be sent."""
+    def note(self, day: str, order: OrderRequest, environment: str, at_ns: int, most: int) -> bool:
+        """Note an order before it is sent, if fewer than ``most`` are noted for ``day``: looking and noting are one step,
+        also for other processes on this state. False: it must not be sent. Raises when it cannot be noted, and then it
+        must not be sent either."""
 
 
 class OrderGate:
@@ -60,7 +62,9 @@ class OrderGate:
         try:
             with self._lock:
                 now_ns, day = self._check(order, environment)
-                self._journal.note(day, order, environment, now_ns)
+                most = self.limits.max_orders_per_day
+                if not self._journal.note(day, order, environment, now_ns, most):
+                    raise _used_up(most, most, day)  # by another process, since it was looked at
                 self.permitted += 1
         except OrderForbidden:
             self.forbidden += 1
@@ -80,11 +84,14 @@ class OrderGate:
         day = datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat()
         used = self._journal.permitted(day)
         if used >= limits.max_orders_per_day:
-            raise OrderForbidden(
-                "execution.max_orders_per_day",
-                f"{used} orders of {limits.max_orders_per_day} have been sent on {day} (UTC): raise it, or wait",
-            )
+            raise _used_up(used, limits.max_orders_per_day, day)
         return now_ns, day
+
+
+def _used_up(used: int, most: int, day: str) -> OrderForbidden:
+    return OrderForbidden(
+        "execution.max_orders_per_day", f"{used} orders of {most} have been sent on {day} (UTC): raise it, or wait"
+    )
 
 
 def _check_order(order: OrderRequest, environment: str, limits: OrderLimits) -> None:

@@ -28,10 +28,14 @@ class StateJournal:
         """Orders permitted on a UTC day (``YYYY-MM-DD``), for all venues together."""
         return int(self._state.execute("SELECT count(*) FROM order_journal WHERE day = ?", (day,))[0][0])
 
-    def note(self, day: str, order: OrderRequest, environment: str, at_ns: int) -> None:
-        """Note an order before it leaves; it is on disk on return."""
-        self._state.execute(
-            "INSERT INTO order_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    def note(self, day: str, order: OrderRequest, environment: str, at_ns: int, most: int) -> bool:
+        """Note an order before it leaves, unless ``most`` are noted for that day already; it is on disk on return.
+
+        One statement is one transaction, so that a daemon and a command beside it never permit more than ``most``.
+        """
+        rows = self._state.execute(
+            "INSERT INTO order_journal SELECT ?, ?, ?, ?, ?, ?, ?, ?"
+            " WHERE (SELECT count(*) FROM order_journal WHERE day = ?) < ? RETURNING 1",
             (
                 at_ns,
                 day,
@@ -41,5 +45,8 @@ class StateJournal:
                 order.side.value,
                 order.client_order_id,
                 f"{order.notional:f}",
+                day,
+                most,
             ),
         )
+        return bool(rows)

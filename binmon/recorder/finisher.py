@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
+from binmon.core import memory
 from binmon.core.channel import Channel
 from binmon.core.deadline import Deadline
 from binmon.core.worker import Worker
@@ -182,8 +183,9 @@ def _tame_arrow() -> None:
 
 
 def _give_back_memory() -> None:
-    """What Arrow keeps of the calling thread's for the next time, tens of MB: that may be an hour from now."""
+    """What Arrow and the C library keep for the next time, tens of MB: that may be an hour from now."""
     pa.default_memory_pool().release_unused()
+    memory.give_back()
 
 
 class _GiveUp:

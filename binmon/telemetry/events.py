@@ -64,6 +64,9 @@ LIMITED = frozenset(
         "metrics.failed",
         "metrics.request_failed",
         "alert.dropped",
+        "dashboard.login_failed",
+        "dashboard.dropped",
+        "dashboard.failed",
     }
 )
 """Events that a lasting trouble may repeat without end. Never among them: what is data, what says that a trouble is over,
@@ -161,7 +164,10 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("book.upkeep_failed", "warning", "venue symbol error", "A comparison or renewal came to nothing."),
     _event("book.snapshot_dropped", "warning", "venue symbol count", "The recorder had no room for snapshots."),
     _event(
-        "book.top", "info", "venue symbol bid? bid_quantity? ask? ask_quantity? update_id age_ms", "The top of a book."
+        "book.top",
+        "info",
+        "venue symbol bid? bid_quantity? ask? ask_quantity? update_id age_ms spread? mid? state",
+        "The top of a book as of this update; in another `state` than `synced` it is what was known last.",
     ),
     _event(
         "books.followed", "info", "venue listed delisted", "Symbols that trade now, or no more, where `all` is kept."
@@ -182,6 +188,20 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("order.uncertain", "warning", f"{_ORDER} reason", "No usable answer: it may have been executed."),
     _event("order.not_sent", "warning", f"{_ORDER} reason", "It certainly was not executed: no connection, no room."),
     _event("order.not_found_out", "warning", "venue? client_order_id reason", "An order could not be asked for."),
+    _event(
+        "execution.decided",
+        "info",
+        "symbol side size chosen reason ordering venues",
+        "Prices were compared: what every venue would do, with its top, age and fee, who is chosen for it, and why.",
+    ),
+    _event("execution.moved", "warning", "venue symbol reason", "The price is not there any more: nothing was sent."),
+    _event(
+        "execution.settled",
+        "info",
+        "venue symbol client_order_id end order_status? executed_quantity executed_quote fees slippage_bps? detail?",
+        "What became of an order, by its fills; slippage against the quote that was shown.",
+    ),
+    _event("execution.unwritten", "error", "reason", "The disk does not take what was decided, or what became of it."),
     _event("user_stream.subscribed", "info", "venue connection", "The venue tells us of our own orders."),
     _event("user_stream.down", "warning info", "venue connection reason", "It does not any more."),
     _event("user_stream.refused", "error", "venue connection error", "The venue does not let us subscribe."),
@@ -279,6 +299,9 @@ EVENTS: tuple[LogEvent, ...] = (
         "venue listed delisted symbols reason",
         "Many symbols changed at once: the first of each kind, and how many.",
     ),
+    _event(
+        "symbols.stream_missing", "warning", "venue reason", "New symbols are looked for in the venue's list alone."
+    ),
     _event("symbols.unwritten", "error", "venue reason", "The disk does not take what is known of symbols; it waits."),
     _event(
         "config.reloaded",
@@ -287,8 +310,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "A new configuration is in force, but for the keys that need a restart and those that nothing here uses yet.",
     ),
     _event("config.rejected", "error", "key reason file line?", "A new configuration is wrong; the old one stays."),
-    _event("config.not_noted", "warning", "reason", "What is in force could not be noted for `binmon plan`."),
     _event("config.unused", "warning", "key reason", "The file has a key that this version does nothing with."),
+    _event("config.not_noted", "warning", "reason", "What is in force could not be noted for `binmon plan`."),
     _event("rate.limited", "warning", "venue scope used limit retry_after_s", "A limit of the venue is used up."),
     _event(
         "rate.banned", "error", "venue scope used limit retry_after_s", "The venue banned this address for a while."
@@ -310,6 +333,27 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("metrics.listening", "info", "address", "The pages /metrics and /healthz are served."),
     _event("metrics.failed", "error", "source error", "A part of the metrics, or all of them, cannot be had."),
     _event("metrics.request_failed", "debug", "client", "A request for a page broke off."),
+    _event("dashboard.listening", "info", "address", "The web page is served."),
+    _event("dashboard.off", "warning", "reason", "The web page is not served, and all the rest goes on without it."),
+    _event(
+        "dashboard.no_accounts", "info", "reason", "Nobody can log in to the web page yet; the line says what to do."
+    ),
+    _event("dashboard.login", "info", "user address", "Somebody has logged in to the web page."),
+    _event(
+        "dashboard.login_failed",
+        "warning",
+        "user address",
+        "A wrong password, or an account that does not exist: then `user` is `unknown`.",
+    ),
+    _event(
+        "dashboard.locked",
+        "warning",
+        "locked subject count lock_s",
+        "After so many wrong passwords nobody may try again for a while, with this name or from this address.",
+    ),
+    _event("dashboard.logout", "info", "user", "Somebody has logged out of the web page."),
+    _event("dashboard.dropped", "warning", "user reason", "A browser did not read its events and was disconnected."),
+    _event("dashboard.failed", "error", "source error", "A part of the web page has failed; the rest of it goes on."),
     _event(
         "recorder.deleted", "info", "path bytes reason", "Old recordings were deleted, as keep_days or keep_gb say."
     ),
@@ -362,7 +406,9 @@ LOGGERS: dict[str, str] = {
     "binmon.alerts": "conditions, and who was told",
     "binmon.books": "books, listings, audits",
     "binmon.config": "reloads",
+    "binmon.dashboard": "the web page: logins, and browsers that do not read",
     "binmon.daemon": "start, stop, the venue at the start",
+    "binmon.execution": "best-price orders: what was decided, and what came of it",
     "binmon.incidents": "the flight recorder",
     "binmon.latency": "the order probe and its verdicts",
     "binmon.metrics": "the pages /metrics and /healthz",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import websocket
@@ -12,53 +14,149 @@ from binmon.core.clock import VenueClock
 from binmon.errors import BinmonError, ConfigError
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
-from binmon.venues.binance.endpoints import URLS
+from binmon.venues.base import Venue
+from binmon.venues.binance.endpoints import URLS as BINANCE_URLS
 from binmon.venues.binance.market import BinanceMarket
-from binmon.venues.binance.time import take_sample
-from binmon.venues.bybit import checking as bybit
-from binmon.venues.clock import measure
+from binmon.venues.binance.time import take_sample as take_binance_sample
+from binmon.venues.bybit.endpoints import URLS as BYBIT_URLS
+from binmon.venues.bybit.limits import REFUSALS as BYBIT_REFUSALS
+from binmon.venues.bybit.limits import ledger_of as bybit_ledger
+from binmon.venues.bybit.market import BybitMarket
+from binmon.venues.bybit.time import take_sample as take_bybit_sample
+from binmon.venues.clock import TakeSample, measure
+from binmon.venues.kraken import market as kraken
+from binmon.venues.kraken.rest import take_sample as take_kraken_sample
+from binmon.venues.okx import market as okx
+from binmon.venues.okx.rest import take_sample as take_okx_sample
 from binmon.venues.symbols import resolve
 
 _CONNECT_S = 10.0
-_CLOCK_TOLERANCE_MS = 1_000  # a request that is further ahead of the venue is refused (reference 2.5)
+_CLOCK_TOLERANCE_MS = 1_000  # a request that is further ahead of Binance or Bybit is refused (references 2.5, 2.4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A venue at the addresses to try. ``stream_key`` is that of ``venues.NAME.endpoints``; ``judges_clock``: it refuses
+    requests by their time. ``symbol`` is one to name in a stream's address."""
+
+    market: Venue
+    clock: VenueClock
+    take_sample: TakeSample
+    rest_url: str
+    stream_url: str
+    stream_key: str
+    named: Callable[[str], bool]  # whether endpoints.KEY is in the configuration
+    symbol: str = "BTCUSDT"
+    judges_clock: bool = True
 
 
 def check_connection(config: Config) -> list[str]:
-    """Try the endpoints of the venues; returns one line for each problem, naming key and cause."""
-    return [*_check_binance(config), *bybit.check_connection(config)]
-
-
-def _check_binance(config: Config) -> list[str]:
-    section = config.venues.binance
-    base = URLS.get(section.environment)
-    rest_url = section.endpoints.rest or (base.rest if base else None)
-    stream_url = section.endpoints.stream or (base.stream if base else None)
-    if rest_url is None or stream_url is None:
-        return []  # the embedded sandbox: it starts with the daemon, there is nothing to try before
+    """Try the endpoints of every venue that something in the configuration needs; one line for each problem, naming key
+    and cause. The embedded sandbox starts with the daemon: there is nothing to try before."""
     problems: list[str] = []
-    stop = threading.Event()
-    ledger = RateLedger("binance")
-    rest, clock = RestSession("binance", rest_url, ledger), VenueClock("binance")
-    venue = BinanceMarket(rest, ledger, stream_url)
-    rest_key = "venues.binance.endpoints.rest" if section.endpoints.rest else "venues.binance.environment"
+    for name, subject_of in _SUBJECTS.items():
+        subject = subject_of(config) if _is_wanted(config, name) else None
+        if subject is not None:
+            problems += _check(config, subject)
+    return problems
+
+
+def _is_wanted(config: Config, name: str) -> bool:
+    if config.latency.enabled and config.latency.venue == name:
+        return True
+    if any(selection.venue == name for selection in config.books.selections()):
+        return True
+    section = getattr(config.venues, name)
+    return bool(getattr(section, "api_key", "") and getattr(section, "api_secret", ""))
+
+
+def _check(config: Config, subject: _Subject) -> list[str]:
+    problems: list[str] = []
+    stop, market, name = threading.Event(), subject.market, subject.market.name
+
+    def key(endpoint: str) -> str:
+        return f"venues.{name}.endpoints.{endpoint}" if subject.named(endpoint) else f"venues.{name}.environment"
+
     try:
-        measure(clock, partial(take_sample, rest), stop)
-        reading = clock.reading()
+        measure(subject.clock, subject.take_sample, stop)
+        reading = subject.clock.reading()
         offset_ms = 0.0 if reading is None else reading.venue_minus_wall_ns / 1e6
-        if abs(offset_ms) > _CLOCK_TOLERANCE_MS:
-            problems.append(f"clock: {offset_ms:+.0f} ms from that of {rest_url}, expected less than 1000 ms")
-        instruments = venue.instruments(stop)
+        if subject.judges_clock and abs(offset_ms) > _CLOCK_TOLERANCE_MS:
+            problems.append(f"clock: {offset_ms:+.0f} ms from that of {subject.rest_url}, expected less than 1000 ms")
+        instruments = market.instruments(stop)
         for selection in config.books.selections():
-            if selection.venue == venue.name:
-                resolve(selection.symbols, instruments, venue.name)
+            if selection.venue == name:
+                resolve(selection.symbols, instruments, name)
     except ConfigError as error:
         problems.append(str(error))
     except BinmonError as error:
-        problems.append(f"{rest_key}: {error}: expected a REST API that answers")
-    stream_key = "venues.binance.endpoints.stream" if section.endpoints.stream else "venues.binance.environment"
+        problems.append(f"{key('rest')}: {error}: expected a REST API that answers")
     try:
-        address = venue.stream_plan("check", [venue.depth_stream("BTCUSDT")]).url
+        address = market.stream_plan("check", [market.depth_stream(subject.symbol)]).url
         websocket.create_connection(address, timeout=_CONNECT_S, http_no_proxy=["*"]).close()
-    except (OSError, websocket.WebSocketException) as error:
-        problems.append(f"{stream_key}: {stream_url}: {error}: expected market streams that accept a connection")
+    except (OSError, ValueError, websocket.WebSocketException) as error:
+        where = f"{key(subject.stream_key)}: {subject.stream_url}"
+        problems.append(f"{where}: {error}: expected market streams that accept a connection")
     return problems
+
+
+# One function a venue: its parts at the addresses in force, None where there is nothing to try ----------------------------
+
+
+def _binance(config: Config) -> _Subject | None:
+    section = config.venues.binance
+    base, own = BINANCE_URLS.get(section.environment), section.endpoints
+    rest_url, stream_url = own.rest or (base.rest if base else None), own.stream or (base.stream if base else None)
+    if rest_url is None or stream_url is None:
+        return None
+    ledger = RateLedger("binance")
+    rest = RestSession("binance", rest_url, ledger)
+    market, clock = BinanceMarket(rest, ledger, stream_url), VenueClock("binance")
+    take = partial(take_binance_sample, rest)
+    return _Subject(market, clock, take, rest_url, stream_url, "stream", lambda key: bool(getattr(own, key)))
+
+
+def _bybit(config: Config) -> _Subject | None:
+    section = config.venues.bybit
+    base, own = BYBIT_URLS.get(section.environment), section.endpoints
+    rest_url = own.rest or (base.rest if base else None)
+    stream_url = own.public_stream or (base.public_stream if base else None)
+    if rest_url is None or stream_url is None:
+        return None
+    ledger = bybit_ledger()
+    rest = RestSession("bybit", rest_url, ledger, refusals=BYBIT_REFUSALS)
+    market, clock = BybitMarket(rest, ledger, stream_url, config.books.depth), VenueClock("bybit")
+    take = partial(take_bybit_sample, rest)
+    return _Subject(market, clock, take, rest_url, stream_url, "public_stream", lambda key: bool(getattr(own, key)))
+
+
+def _kraken(config: Config) -> _Subject:
+    own, ledger, clock = config.venues.kraken.endpoints, RateLedger("kraken"), VenueClock("kraken")
+    rest_url, stream_url = own.rest or kraken.REST_URL, own.stream or kraken.STREAM_URL
+    rest = RestSession("kraken", rest_url, ledger)
+    market = kraken.KrakenMarket(rest, ledger, stream_url, config.books.depth)
+    take = partial(take_kraken_sample, rest, ledger, clock)
+    return _Subject(
+        market, clock, take, rest_url, stream_url, "stream", lambda key: bool(getattr(own, key)), "BTC/USD",
+        judges_clock=False,
+    )  # fmt: skip
+
+
+def _okx(config: Config) -> _Subject:
+    own, ledger = config.venues.okx.endpoints, RateLedger("okx")
+    rest_url, stream_url = own.rest or okx.REST_URL, own.stream or okx.STREAM_URL
+    rest = RestSession("okx", rest_url, ledger)
+    market, clock = okx.OkxMarket(rest, ledger, stream_url), VenueClock("okx")
+    take = partial(take_okx_sample, rest, ledger)
+    return _Subject(
+        market, clock, take, rest_url, stream_url, "stream", lambda key: bool(getattr(own, key)), "BTC-USDT",
+        judges_clock=False,
+    )  # fmt: skip
+
+
+_SUBJECTS: Mapping[str, Callable[[Config], _Subject | None]] = {
+    "binance": _binance,
+    "bybit": _bybit,
+    "kraken": _kraken,
+    "okx": _okx,
+}

@@ -361,7 +361,8 @@ class CandleWatcher(Worker):
             if watched.key in self.views:
                 self.views[watched.key] = view
             else:
-                self.views = {**self.views, watched.key: view}  # it must not grow while another thread goes through it
+                # it must not grow while another thread goes through it
+                self.views = {**self.views, watched.key: view}
 
 
 def _told(candle: Candle) -> str:

@@ -47,6 +47,9 @@ LISTED, STATUS, MANY = "symbol.listed", "symbol.status", "symbols.changed"
 _TICK_S = 0.1
 _WRITE_AGAIN_S = 5.0
 _NAMED = 10  # symbols that a line about many of them names
+# A venue that answers, and does not let us listen, has no such stream: its list alone is enough, and is no trouble.
+_STREAM_WITHIN_S = 45.0
+_STREAM_AGAIN_S = 120.0
 _SIGNALS = {
     FirstSeenBy.EXCHANGE_INFO: "the venue's list",
     FirstSeenBy.MINI_TICKER: "the mini ticker",
@@ -99,6 +102,10 @@ class ListingWatcher(Worker):
         self._watch = ListingWatch(
             venue.name, known.of_venue(venue.name), settings.interval_s, ticker=self._stream is not None
         )
+        self._listens = self._told_deaf = False  # to the stream; that it cannot be had was said
+        self._without_s: float | None = None  # since when there is no stream though we listen
+        self._listen_s = 0.0  # when to try again
+        self._list_is_had = False  # as it was asked last
         self._unwritten: deque[Keep] = deque()
         self._write_at_s = float("-inf")
         self.dropped = 0  # messages and signals that found no room
@@ -111,7 +118,7 @@ class ListingWatcher(Worker):
                 self.take(message)  # once more, and only once
             self._watch.restart()
         self._started = True
-        self._listen()
+        self._listen(self.enabled)
         while not stop.is_set():
             self.beat()
             self._in_hand = self._inbox.take(_TICK_S)
@@ -121,9 +128,32 @@ class ListingWatcher(Worker):
             self.tick(time.monotonic(), time.time())
         self._write(time.monotonic(), last=True)
 
-    def _listen(self) -> None:
+    def _listen(self, listens: bool) -> None:
         if self._stream is not None:
-            self._intake.feeds.carry([self._stream] if self.enabled else [])
+            self._intake.feeds.carry([self._stream] if listens else [])
+            self._listens, self._without_s = listens, None
+
+    def _mind_stream(self, now_s: float) -> None:
+        """Go without the stream where the venue does not have it, and try again now and then."""
+        if self._stream is None or not self.enabled:
+            return
+        if self._intake.feeds.is_live(self._stream):
+            self._without_s, self._told_deaf = None, False
+        elif not self._listens:
+            if now_s >= self._listen_s:
+                self._listen(True)
+        elif self._without_s is None:
+            self._without_s = now_s
+        elif now_s - self._without_s >= _STREAM_WITHIN_S and self._list_is_had:
+            self._listen_s = now_s + _STREAM_AGAIN_S
+            self._listen(False)
+            if not self._told_deaf:
+                self._told_deaf = True
+                log.warning(
+                    "symbols.stream_missing",
+                    venue=self._venue.name,
+                    reason="the venue answers, and its ticker of all symbols cannot be had: only its list is asked",
+                )
 
     @property
     def intake(self) -> Intake:
@@ -144,6 +174,7 @@ class ListingWatcher(Worker):
                     self._watch.on_ticker(found.symbols, now_s, received_mono_ns, now_ms)
                     self.progress()
         elif isinstance(message, SymbolsArrived):
+            self._list_is_had = True
             if message.instruments:
                 self.instruments = message.instruments
             self._watch.on_symbols(
@@ -156,15 +187,17 @@ class ListingWatcher(Worker):
             )
             self.progress()
         elif isinstance(message, SymbolsFailed):
+            self._list_is_had = False
             self._watch.on_failed(message.token, message.retry_after_s, now_s)
         elif isinstance(message, ListingSettings):
             self._watch.interval_s, self.enabled = message.interval_s, message.enabled
-            self._listen()
+            self._listen(self.enabled)
         self._carry_out(now_s)
 
     def tick(self, now_s: float, now_utc_s: float) -> None:
         """Time passed."""
         self._intake.feeds.tick(now_s, now_utc_s)
+        self._mind_stream(now_s)
         if self.enabled:
             self._watch.tick(now_s)
         self._carry_out(now_s)
@@ -173,13 +206,11 @@ class ListingWatcher(Worker):
         name = self._venue.name
         while self._watch.effects:
             effect = self._watch.effects[0]
-            if isinstance(effect, Keep):
-                self._unwritten.append(effect)  # before it is taken away: written twice does no harm
-            self._watch.effects.popleft()
             if isinstance(effect, LookNow):
                 if not self._wanted.offer(SymbolsWanted(name, effect.token)):
                     self._watch.on_failed(effect.token, 1.0, now_s)
             elif isinstance(effect, Keep):
+                self._unwritten.append(effect)
                 self._write(now_s)
             elif isinstance(effect, SymbolListed):
                 self._report(effect)
@@ -201,6 +232,8 @@ class ListingWatcher(Worker):
                 self._report_many(effect)
             elif isinstance(effect, Unlisted):
                 log.info("symbol.unlisted", venue=name, symbol=effect.symbol)
+            # when it is done, so that what failed in the midst of it is done again: better said twice than not at all
+            self._watch.effects.popleft()
         if self._unwritten and now_s >= self._write_at_s:
             self._write(now_s)
 

@@ -212,15 +212,16 @@ class ListingWatch:
 
     def _begin(self, instruments: Mapping[str, Instrument], now_ms: int) -> None:
         """All that is there is the baseline, and all that was there before is forgotten."""
-        self._candidates.clear()
-        self._known = {
+        known = {
             symbol: self._of(instrument, now_ms, FirstSeenBy.BASELINE) for symbol, instrument in instruments.items()
         }
         for symbol in self._ticked_before - instruments.keys():
-            self._known[symbol] = self._unlisted(symbol, now_ms, FirstSeenBy.BASELINE)
+            known[symbol] = self._unlisted(symbol, now_ms, FirstSeenBy.BASELINE)
+        # first what is to be done, then the state: whoever fails between the two does it again
+        self.effects.append(Keep(tuple(known.values()), whole=True))
+        self._candidates.clear()
         self._ticked_before.clear()
-        self.state = ListingState.KNOWN
-        self.effects.append(Keep(tuple(self._known.values()), whole=True))
+        self._known, self.state = known, ListingState.KNOWN
 
     def _compare(
         self,
@@ -342,8 +343,9 @@ class ListingWatch:
         return now_s - candidate.seen_ns / 1e9
 
     def _report(self, symbol: str, candidate: _Candidate) -> None:
-        candidate.reported = True
-        known = self._remember(symbol, candidate)
+        known = self._described(symbol, candidate)
+        # first what is to be done, then the state: whoever fails between the two does it again
+        self.effects.append(Keep((known,)))
         self.effects.append(
             SymbolListed(
                 self.venue,
@@ -356,18 +358,23 @@ class ListingWatch:
                 candidate.seen_ms,
             )
         )
+        self._known[symbol] = known
+        candidate.reported = True
         if candidate.other_ns is not None or not self._ticker:
             del self._candidates[symbol]
 
-    def _remember(self, symbol: str, candidate: _Candidate) -> KnownSymbol:
+    def _remember(self, symbol: str, candidate: _Candidate) -> None:
+        known = self._described(symbol, candidate)
+        self.effects.append(Keep((known,)))
+        self._known[symbol] = known
+
+    def _described(self, symbol: str, candidate: _Candidate) -> KnownSymbol:
         instrument = candidate.instrument
         if instrument is not None:
             known = self._of(instrument, candidate.seen_ms, candidate.by)
         else:
             known = replace(self._unlisted(symbol, candidate.seen_ms, candidate.by), status=UNCONFIRMED)
-        self._known[symbol] = known = replace(known, lead_ms=candidate.lead_ms)
-        self.effects.append(Keep((known,)))
-        return known
+        return replace(known, lead_ms=candidate.lead_ms)
 
     def _of(self, instrument: Instrument, now_ms: int, by: FirstSeenBy) -> KnownSymbol:
         return KnownSymbol(

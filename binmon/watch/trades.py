@@ -273,4 +273,5 @@ class TradeWatcher(Worker):
             if watched.symbol in self.views:
                 self.views[watched.symbol] = view
             else:
-                self.views = {**self.views, watched.symbol: view}  # it must not grow while another thread goes through it
+                # it must not grow while another thread goes through it
+                self.views = {**self.views, watched.symbol: view}

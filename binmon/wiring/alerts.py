@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from binmon.alerts.delivery import TargetDelivery
 from binmon.alerts.dispatcher import AlertDispatcher, rules_of
+from binmon.alerts.notification import Notification
 from binmon.alerts.rules import AlertRules
 from binmon.alerts.targets import Target, build
+from binmon.core.channel import Channel
 from binmon.wiring.ground import Ground
 
 _STAGE = 4
@@ -37,6 +39,7 @@ class AlertParts:
         self.dispatcher = dispatcher
         self.targets: tuple[TargetDelivery, ...] = ()
         self._ground = ground
+        self._listeners: tuple[Channel[Notification], ...] = ()
         self._urls: tuple[str, ...] = ()  # of the targets
         self._numbered = 0  # names are never used twice: one that is retired may still be sending
 
@@ -66,9 +69,17 @@ class AlertParts:
         for worker in workers:
             if worker not in before:
                 self._ground.supervisor.add(worker, stage=_STAGE)
-        self.dispatcher.replace_outlets([worker.queue for worker in workers])
+        self._connect()
         for _, worker in left:
             self._ground.supervisor.retire(worker)
+
+    def listen(self, channel: Channel[Notification]) -> None:
+        """``channel`` gets every message, too, whoever else is told. Belongs to the main thread."""
+        self._listeners += (channel,)
+        self._connect()
+
+    def _connect(self) -> None:
+        self.dispatcher.replace_outlets([*(worker.queue for worker in self.targets), *self._listeners])
 
 
 def wire_alerts(ground: Ground) -> AlertParts:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from binmon.books.listings import SelectionChanged
 from binmon.config.checks import problems
 from binmon.config.loading import LoadedConfig, config_hash, load
 from binmon.config.plan import Change, diff, live_part
-from binmon.config.schema import Config
+from binmon.config.schema import Config, WatchConfig
 from binmon.core.channel import Channel
 from binmon.errors import BinmonError, ConfigError
 from binmon.latency.effects import TrackerSettings
-from binmon.messages import Instrument
+from binmon.messages import Instrument, Priority
 from binmon.net.rotation import RotationWindow
 from binmon.telemetry.logging import configure
 from binmon.venues.base import Venue
 from binmon.venues.symbols import resolve
+from binmon.venues.watching import WatchingVenue
+from binmon.watch.settings import check
 from binmon.wiring.alerts import Addressee, AlertParts, addressees
 from binmon.wiring.books import BookParts, keeper_settings_of, listing_settings_of
 from binmon.wiring.latency import LatencyParts, limits_of, probe_settings_of, tell_when_capped, too_often
 from binmon.wiring.logs import KEYS as LOG_KEYS
 from binmon.wiring.logs import log_details_of
 from binmon.wiring.recording import RecordingParts, writes_tops
+from binmon.wiring.watch import WatchParts
 
 _SELECTION = ("books.venue", "books.symbols")
 _NOTIFY = "alerts.notify"
@@ -35,10 +38,12 @@ _OF_LATENCY = (
     "latency.threshold_ms", "latency.report_timeout_ms", _INTERVAL, "latency.notional",
     "execution.max_order_notional", _MOST_ORDERS,
 )  # fmt: skip
-BY_ITSELF = ("logging.level", "reload.watch", "metrics.per_symbol")
+BY_ITSELF = ("logging.level", "reload.watch", "metrics.per_symbol", "watch.listings.record")
 """Keys that whoever reloads sees to, or is told of what is in force."""
-NOTHING_YET = ("watch.candles", "watch.trades", "watch.listings.enabled", "watch.listings.venues")
+NOTHING_YET: tuple[str, ...] = ()
 """Live keys of what this version does not run."""
+_WATCH = ("watch.candles", "watch.trades")
+_LISTINGS = ("watch.listings.enabled", "watch.listings.venues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,13 @@ def prepare(
     venues: Mapping[str, Venue],
     order_environment: str | None,
     stop: threading.Event,
+    watching: Mapping[str, WatchingVenue] | None = None,
 ) -> Prepared:
     """Read the file again and check everything that its live changes need. Changes nothing.
 
     ``venues`` are those that the daemon was started with, by name; ``order_environment`` is that of the addresses orders go to, None without any. The venue is asked for its symbols when
-    others are wanted, which takes a moment. Raises ConfigError with key, file and line.
+    others are wanted, which takes a moment. ``watching`` are those whose candles, trades and listings can be watched.
+    Raises ConfigError with key, file and line.
     """
     new = load(running.path, environment)
     changes = diff(running.config, new.config)
@@ -83,6 +90,12 @@ def prepare(
                 raise wrong
         wanted = tuple(addressees(config.alerts.notify)) if _NOTIFY in keys else None
         instruments = _instruments(config, venues, stop) if keys & set(_SELECTION) else None
+        if keys & set(_WATCH):
+            _check_watched(running.config.watch, config.watch, watching or {}, stop)
+        # a section that is not there is no wish
+        if keys & set(_LISTINGS) and config.watch.listings.enabled and "watch.listings" in new.present_keys:
+            for index, name in enumerate(config.watch.listings.venues):
+                _started(name, watching or {}, f"watch.listings.venues[{index}]")
     except ConfigError as error:
         raise new.placed(error) from None
     return Prepared(
@@ -114,6 +127,33 @@ def _instruments(
     return instruments
 
 
+def _started(name: str, watching: Mapping[str, WatchingVenue], key: str) -> WatchingVenue:
+    venue = watching.get(name)
+    if venue is None:
+        problem = f"'{name}': nothing of this venue was asked for so far; to begin with it needs a restart"
+        raise ConfigError(problem, key=key)
+    return venue
+
+
+def _check_watched(
+    before: WatchConfig, after: WatchConfig, watching: Mapping[str, WatchingVenue], stop: threading.Event
+) -> None:
+    """Raise ConfigError for what cannot be watched. A venue is asked for its symbols when others of it are wanted."""
+    known = before.watched()
+    wanted: dict[str, str] = {}  # venue -> the first key that names it with another symbol
+    for (venue, symbol), entry in after.watched().items():
+        _started(venue, watching, f"{entry}.venue")
+        if (venue, symbol) not in known:
+            wanted.setdefault(venue, f"{entry}.symbol")
+    for name, key in wanted.items():
+        try:
+            listed = watching[name].symbols(stop, Priority.INITIAL_SYNC)
+        except BinmonError as error:
+            problem = f"{name} cannot be asked for its symbols now, so nothing was changed: {error}"
+            raise ConfigError(problem, key=key) from None
+        check(after, watching[name], listed)
+
+
 class Applier:
     """Tells each part what concerns it. Belongs to the main thread.
 
@@ -127,17 +167,20 @@ class Applier:
         recording: RecordingParts,
         books: Mapping[str, BookParts],
         latency: Callable[[], LatencyParts | None],
+        watch: WatchParts,
     ) -> None:
-        """``books`` are those of each venue and ``latency`` the monitor, as far as their venues have answered: what comes
-        later begins with the configuration that is in force then."""
+        """``books`` are those of each venue and ``latency`` the monitor, as far as their venues have answered, and so is what
+        ``watch`` has: what comes later begins with the configuration that is in force then."""
         self._alerts, self._recording, self._books, self._latency_parts = alerts, recording, books, latency
-        self._waiting: list[tuple[Channel[Any], Any]] = []
+        self._watch = watch
+        self._waiting: list[Callable[[], bool]] = []  # each hands something over, and says whether it could
         self._steps: list[tuple[tuple[str, ...], Callable[[Prepared], None]]] = [
             (
                 ("books.snapshot_every", "books.record_depth", "books.audit_interval_s", "books.rotate_window",
                  "publish.interval_ms"), self._keeper,
             ),
             ((*_SELECTION, "watch.listings.interval_s"), self._selection),
+            ((*_WATCH, *_LISTINGS, "watch.listings.interval_s"), self._watched),
             (("recorder.keep_days", "recorder.keep_gb"), self._retention),
             (("publish.sinks",), self._sinks),
             ((_NOTIFY,), self._targets),
@@ -174,29 +217,36 @@ class Applier:
     def hand_over(self) -> bool:
         """Offer what waits; whether all of it has gone."""
         while self._waiting:
-            channel, message = self._waiting[0]
-            # no offer to a full channel: it would count as dropped
-            if len(channel) >= channel.capacity or not channel.offer(message):
+            if not self._waiting[0]():
                 return False
             del self._waiting[0]
         return True
 
     def _post(self, channel: Channel[Any], message: Any) -> None:
-        self._waiting.append((channel, message))
+        # no offer to a full channel: it would count as dropped
+        self._waiting.append(lambda: len(channel) < channel.capacity and channel.offer(message))
 
     def _keeper(self, prepared: Prepared) -> None:
         config = prepared.loaded.config
+        self._recording.publisher.interval_s = config.publish.interval_ms / 1000
         for books in self._books.values():
             self._post(books.inbox, keeper_settings_of(config, books.venue.market.weight_per_minute))
         if self._latency is not None:
             self._post(self._latency.frames, RotationWindow.parse(config.books.rotate_window))
+        for watched in self._watch.desk.venues.values():
+            for inbox in watched.inboxes:
+                self._post(inbox, RotationWindow.parse(config.books.rotate_window))
 
     def _selection(self, prepared: Prepared) -> None:
-        for name, books in self._books.items():
+        for name in self._books:
             settings = listing_settings_of(prepared.loaded.config, name)
             # None: what is selected stays; a venue that nothing is selected of any more lists nothing to keep
             listed = None if prepared.instruments is None else prepared.instruments.get(name, {})
-            self._post(books.selections, SelectionChanged(settings, listed))
+            self._waiting.append(partial(self._watch.newcomers.select, name, settings, listed))
+
+    def _watched(self, prepared: Prepared) -> None:
+        self._watch.desk.configure(prepared.loaded.config.watch)
+        self._waiting.append(self._watch.desk.tick)
 
     def _retention(self, prepared: Prepared) -> None:
         section, finisher = prepared.loaded.config.recorder, self._recording.finisher

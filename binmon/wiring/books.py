@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from binmon.books.fetcher import SnapshotFetcher
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.listings import ListingFollower, ListingSettings, SelectionChanged
 from binmon.books.observing import NO_OBSERVER, KeeperObserver
+from binmon.books.views import BookAsked
 from binmon.config.schema import Config
 from binmon.core.channel import Channel, Overflow
-from binmon.messages import Instrument, SnapshotWanted
+from binmon.messages import BookView, Instrument, SnapshotWanted
 from binmon.net.rotation import RotationWindow
 from binmon.venues.base import BookStart
 from binmon.venues.sockets import Sockets, market_connections
@@ -35,6 +36,23 @@ class BookParts:
     keeper: BookKeeper
     inbox: Channel[Any]  # of the keeper
     selections: Channel[SelectionChanged]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTops:
+    """The books of one venue, as the publisher of tops looks at them."""
+
+    keeper: BookKeeper
+    inbox: Channel[Any]
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The state of each symbol's book."""
+        return {symbol: state.value for symbol, state in self.keeper.states.items()}
+
+    def ask(self, symbol: str, answer: Callable[[BookView | None], None]) -> bool:
+        """Have a book's top told to ``answer``, in the keeper's thread; False when it is behind."""
+        return self.inbox.offer(BookAsked(symbol, 1, answer))
 
 
 def keeper_settings_of(config: Config, weight_per_minute: int) -> KeeperSettings:
@@ -132,4 +150,5 @@ def wire_books(
         add(SnapshotFetcher(f"{venue.name}-upkeep", venue, upkeep, inbox), stage=0)
         add(SnapshotFetcher(f"{venue.name}-probes", venue, probes, inbox), stage=0)
     add(follower, stage=0)
+    recording.publisher.follow(venue.name, KeptTops(keeper, inbox))
     return BookParts(parts, keeper, inbox, selected)

@@ -34,14 +34,31 @@ from binmon.venues.clock import measure
 from binmon.venues.trading import SayNext, Subscribed, SubscriptionRefused, TradingVenue, UserStreamVenue
 from binmon.wiring import bybit
 from binmon.wiring.binance import usable_signer
+from binmon.wiring.venues import uses_embedded_sandbox
 
 _CONNECT_S = 10.0
 _FRAMES = 20  # of which one should be the answer
 
 
 def check_key(loaded: LoadedConfig) -> None:
-    """Raise ConfigError for a key that cannot sign, as ``run`` does."""
+    """Raise ConfigError for a key that cannot sign, and for one that is missing though orders are to be timed, as ``run``
+    does."""
     section, other = loaded.config.venues.binance, loaded.config.venues.bybit
+    timed_at = loaded.config.latency.venue
+    has_key = {"binance": section.has_key, BYBIT: bool(other.api_key or other.api_secret)}
+    if (
+        loaded.config.latency.enabled
+        and "latency.enabled" in loaded.present_keys
+        and not has_key.get(timed_at, True)
+        and not uses_embedded_sandbox(timed_at, loaded.config)
+    ):
+        name = timed_at.upper()
+        raise loaded.placed(
+            ConfigError(
+                f"no API key: set it here, or {name}_API_KEY and {name}_API_SECRET, or latency.enabled: false",
+                key=f"venues.{timed_at}.api_key",
+            )
+        )
     if section.has_key:
         usable_signer(loaded, section)
     if other.api_key or other.api_secret:

@@ -12,6 +12,7 @@ from binmon.latency.monitor import LatencyMonitor
 from binmon.latency.probe import OrderProbe
 from binmon.orders.gate import OrderGate
 from binmon.orders.user_stream import UserStream
+from binmon.publish.publisher import TopPublisher
 from binmon.status import PATIENCE_S, Section
 from binmon.telemetry.events import LIMITED
 from binmon.telemetry.histogram import HistogramSnapshot
@@ -50,6 +51,12 @@ def latency_figures(
     yield _figure("binmon_user_stream_up", stream.subscribed_to is not None, venue)
     yield _figure("binmon_user_stream_breaks_total", stream.breaks, venue)
     yield _figure("binmon_user_stream_reports_total", stream.reports, venue)
+
+
+def publisher_figures(publisher: TopPublisher) -> Iterator[Figure]:
+    """Tops of books."""
+    yield _figure("binmon_publish_tops_total", publisher.published)
+    yield _figure("binmon_publish_conflated_total", publisher.conflated)
 
 
 def alert_figures(dispatcher: AlertDispatcher, targets: Sequence[TargetDelivery]) -> Iterator[Figure]:

@@ -4,8 +4,8 @@ A `Looking` starts what it needs in a thread of its own (the embedded sandbox wh
 question for the symbols, the workers of `binmon.watch`), restarts what fails, and ends all of it when it is closed. The
 thread that looks reads public attributes and the channel of messages; neither ever waits for the other.
 
-It carries no key: whatever the configuration names, nothing private can be asked or sent. It writes nothing; bans that
-a daemon has met (`state.path`) are kept to.
+It carries no key: whatever the configuration names, nothing private can be asked or sent. It keeps to the bans in the state
+database (`state.path`), and writes nothing there but one that it meets itself.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ from binmon.watch.fetcher import WatchFetcher
 from binmon.watch.series import SeriesState
 from binmon.watch.thresholds import Line, Side
 from binmon.watch.trades import TradeRule, TradeWatcher
-from binmon.wiring.binance import BinanceParts
 from binmon.wiring.binance import needs_sandbox as binance_needs_sandbox
-from binmon.wiring.bybit import BybitParts
 from binmon.wiring.bybit import needs_sandbox as bybit_needs_sandbox
 from binmon.wiring.ground import Ground
 from binmon.wiring.venues import MarketParts, wire_clock, wire_venues
+from binmon.wiring.watch import watching_of
 
 PRICES = ("open", "high", "low", "close")
 """The prices of a candle that may be held against a line."""
@@ -88,10 +87,12 @@ _ALLOWED = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
-    """How things stand, for people. ``is_live``: the newest there is comes in; else ``text`` says what is in the way."""
+    """How things stand, for people. ``is_live``: the newest there is comes in; else ``text`` says what is in the way, which
+    ``is_trouble`` when it was tried and has failed."""
 
     is_live: bool
     text: str
+    is_trouble: bool = False
 
 
 class Looking:
@@ -168,7 +169,8 @@ class Looking:
         if self.stage is Stage.STARTING:
             return Connection(False, "starting")
         if self.stage is Stage.ASKING:
-            return Connection(False, self._trouble or f"connecting to {name}")
+            trouble = self._trouble
+            return Connection(False, trouble or f"connecting to {name}", bool(trouble))
         state = self._state_of_stream()
         if state is SeriesState.LIVE:
             return Connection(True, "connected")
@@ -177,7 +179,7 @@ class Looking:
         reason = self._why_down()
         if state is SeriesState.LOADING and not reason:
             return Connection(False, f"connecting to {name}")
-        return Connection(False, f"reconnecting: {reason}" if reason else "reconnecting")
+        return Connection(False, f"reconnecting: {reason}" if reason else "reconnecting", True)
 
     @property
     def symbol(self) -> str:
@@ -196,6 +198,15 @@ class Looking:
         """Raise what it has ended by, if anything."""
         if self.error is not None:
             raise self.error
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the end was asked for."""
+        return self._stop.is_set()
+
+    def ask_to_end(self) -> None:
+        """Have all of it end, without waiting for that."""
+        self._stop.set()
 
     def close(self) -> None:
         """End all of it and wait for that. Any number of times."""
@@ -231,6 +242,7 @@ class Looking:
         if self._stop.is_set():
             return
         venue = watching_of(parts)
+        assert venue is not None  # `INTERVALS` has it
         if self.wanted is not None:
             check_symbol(venue, self.wanted.symbol, instruments, "SYMBOL")
             wire_clock(ground, parts)
@@ -351,16 +363,6 @@ def check_wanted(venue: str, wanted: Wanted) -> None:
             )
 
 
-def watching_of(parts: MarketParts) -> WatchingVenue:
-    """The side of a venue that is watched. Raises ConfigError where it has none."""
-    if isinstance(parts, BinanceParts):
-        return BinanceWatching(parts.market, parts.rest, parts.urls.stream)
-    if isinstance(parts, BybitParts):
-        return BybitWatching(parts.market, parts.rest)
-    problem = f"'{parts.market.name}' has no streams to look at, expected one of {' '.join(INTERVALS)}"
-    raise ConfigError(problem, key="--venue")
-
-
 def daemon_runs(state_path: Path) -> bool:
     """Whether a daemon has claimed the state database at ``state_path`` (`binmon.state.State.claim`)."""
     try:
@@ -430,5 +432,4 @@ __all__ = [
     "Wanted",
     "check_wanted",
     "daemon_runs",
-    "watching_of",
 ]

@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from binmon.books.listings import ListingSettings, SelectionChanged
 from binmon.config.schema import Config
 from binmon.core.channel import Channel
 from binmon.messages import Instrument, SymbolListed, SymbolStatus
 from binmon.venues.symbols import TRADING
-from binmon.watch.listings import DELISTED
+from binmon.watch.listings import DELISTED, UNCONFIRMED
 from binmon.wiring.books import listing_settings_of
 
-log = structlog.get_logger("binmon.watch")
+_TRADES = (TRADING, UNCONFIRMED)  # the latter trades, and the venue's list cannot be had
 
 
 class Newcomers:
@@ -31,8 +29,9 @@ class Newcomers:
     def __init__(self, config: Callable[[], Config]) -> None:
         """``config`` gives the configuration in force."""
         self._config = config
-        self._lock = threading.Lock()  # guards the two below, and that selections are handed over in their order
+        self._lock = threading.Lock()  # guards those below, and that selections are handed over in their order
         self._kept: dict[str, frozenset[str]] = {}
+        self._expected: set[tuple[str, str]] = set()  # new, and not trading yet
         self._selections: dict[str, Channel[SelectionChanged]] = {}
 
     def open(self, venue: str, selections: Channel[SelectionChanged]) -> None:
@@ -59,11 +58,17 @@ class Newcomers:
         venue, symbol = message.venue, message.symbol
         with self._lock:
             kept = self._kept.get(venue, frozenset())
+            is_new = isinstance(message, SymbolListed) or (venue, symbol) in self._expected
             if message.status == DELISTED:
+                self._expected.discard((venue, symbol))
                 after = kept - {symbol}
-            elif self._config().watch.listings.record and _begins(message) and symbol in instruments:
+            elif not is_new or not self._config().watch.listings.record:
+                return True
+            elif message.status in _TRADES:
+                self._expected.discard((venue, symbol))
                 after = kept | {symbol}
             else:
+                self._expected.add((venue, symbol))  # a book that stands still would only look like trouble
                 return True
             if after == kept or venue not in self._selections:
                 return True
@@ -90,8 +95,3 @@ class Listed:
         if not isinstance(message, SymbolListed | SymbolStatus):
             return True
         return self._newcomers.take(message, self._instruments())
-
-
-def _begins(message: SymbolListed | SymbolStatus) -> bool:
-    """Whether the symbol trades now, and did not before it was listed; one that was halted is no newcomer."""
-    return message.status == TRADING and isinstance(message, SymbolListed)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import structlog
+
 import binmon
 from binmon.config.schema import Config, LogSink
 from binmon.core.channel import Channel, Overflow
@@ -21,6 +23,8 @@ from binmon.wiring.ground import Ground
 # Rows that may wait: a full-depth one is 160 KiB, so a few books get 80 MiB; most of a market's books are small, and
 # four rows of each are four seconds of a disk that does not answer.
 _ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
+
+log = structlog.get_logger("binmon.daemon")
 
 
 class Origin:
@@ -80,9 +84,18 @@ def writes_tops(config: Config) -> bool:
     return any(isinstance(sink, LogSink) for sink in config.publish.sinks)
 
 
+def tell_unused_sinks(config: Config) -> None:
+    """Say which sinks get nothing in this version."""
+    for index, sink in enumerate(config.publish.sinks):
+        if not isinstance(sink, LogSink):
+            reason = f"sinks of kind {sink.kind} are not part of this version"
+            log.warning("config.unused", key=f"publish.sinks[{index}]", reason=reason)
+
+
 def wire_recording(ground: Ground) -> RecordingParts:
     """Build and start everything that takes books."""
     config = ground.config
+    tell_unused_sinks(config)
     directory = Path(config.recorder.directory)
     rows: Channel[BookSnapshot | BookEvent | Evidence] = Channel("recorder", _room(config), Overflow.DROP_NEWEST)
     closed: Channel[Path] = Channel("finisher", 1_024, Overflow.DROP_NEWEST)
@@ -105,7 +118,8 @@ def wire_recording(ground: Ground) -> RecordingParts:
         keep_days=config.recorder.keep_days,
         keep_gb=config.recorder.keep_gb,
     )
-    publisher = TopPublisher("publisher", tops, to_log=writes_tops(config))
+    interval_s = config.publish.interval_ms / 1000
+    publisher = TopPublisher("publisher", tops, to_log=writes_tops(config), interval_s=interval_s)
     # Stages: producers end before the consumers they feed, so that what is under way still arrives.
     add = ground.supervisor.add
     add(finisher, stage=3)

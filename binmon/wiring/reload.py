@@ -28,6 +28,7 @@ from binmon.errors import BinmonError, ConfigError
 from binmon.state import State
 from binmon.telemetry.logging import set_level
 from binmon.venues.base import Venue
+from binmon.venues.watching import WatchingVenue
 from binmon.wiring.applying import BY_ITSELF, Applier, Prepared, prepare
 from binmon.wiring.ground import Ground
 from binmon.wiring.venues import MarketParts
@@ -193,6 +194,7 @@ def wire_reload(
     applier: Applier,
     order_environment: str | None,
     hooks: ReloadHooks,
+    watching: Mapping[str, WatchingVenue] | None = None,
 ) -> Reloader:
     """What reloads the daemon of these parts; ``ground`` always has what is in force."""
     selected: set[str] = {selection.venue for selection in ground.config.books.selections()}
@@ -205,7 +207,7 @@ def wire_reload(
     return Reloader(
         ground.loaded,
         ground.state,
-        lambda running: prepare(running, os.environ, markets, order_environment, ground.stop),
+        lambda running: prepare(running, os.environ, markets, order_environment, ground.stop, watching),
         applier,
         replace(hooks, in_force=in_force),
     )

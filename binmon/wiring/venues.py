@@ -77,6 +77,12 @@ def venues_wanted(loaded: LoadedConfig, *, probe_only: bool = False) -> dict[str
     # nobody who keeps the books of another venue asks for this by leaving it out
     if config.latency.enabled and (probe_only or config.latency.venue in wanted or "latency" in loaded.present_keys):
         wanted.setdefault(config.latency.venue, []).append([config.latency.symbol])
+    if not probe_only:
+        for venue, symbol in config.watch.watched():
+            wanted.setdefault(venue, []).append([symbol])
+        listings = config.watch.listings
+        for venue in listings.venues if listings.enabled and "watch.listings" in loaded.present_keys else ():
+            wanted.setdefault(venue, [])
     return wanted
 
 
@@ -203,3 +209,14 @@ _NEEDS_SANDBOX: Mapping[str, Callable[[Config], bool]] = {
     "binance": binance_needs_sandbox,
     "bybit": bybit_needs_sandbox,
 }
+
+
+def wire_venue(name: str, ground: Ground, lent: SandboxUrls | None) -> MarketParts:
+    """One venue, whatever the configuration needs it for. ``lent`` are the addresses of the embedded sandbox, which a
+    venue has that `uses_embedded_sandbox`."""
+    return _WIRE[name](ground, lent)
+
+
+def uses_embedded_sandbox(name: str, config: Config) -> bool:
+    """Whether a venue is the embedded sandbox in this configuration."""
+    return name in _NEEDS_SANDBOX and _NEEDS_SANDBOX[name](config)

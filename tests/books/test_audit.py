@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,20 @@ def test_many_mismatches_are_told_in_few_words() -> None:
     wrong = [Mismatch("bid", float(number), 1.0, 0.0) for number in range(1, 8)]
     assert describe(wrong).startswith("bid 1.0: book 1.0, venue 0.0; ") and describe(wrong).endswith("and 2 more")
     assert describe(wrong[:1]) == "bid 1.0: book 1.0, venue 0.0"
+
+
+def test_a_book_with_a_window_is_cut_at_every_update_here_too() -> None:
+    """Levels that left it are not told of any more: cut at the end alone, they would come back."""
+    market = Market(bids=[(100, 1)], asks=[(110, 1), (111, 1), (112, 1)])
+    base = Book(market.decoder, window=3)
+    base.load(market.snapshot(market.update_id, 3))
+    follower = Follower(base, 1, 3)
+    follower.add(market.update(("a", 101, 1), ("a", 102, 1), ("a", 103, 1)))
+    # 110 to 112 are cancelled out there, of which the stream says nothing
+    after = market.update(("a", 101, 0), ("a", 102, 0), ("a", 103, 0), ("a", 120, 1), ("a", 121, 1), ("a", 122, 1))
+    follower.add(after)
+    silently = Market(bids=[(100, 1)], asks=[(120, 1), (121, 1), (122, 1)])
+    follower.snapshot = dataclasses.replace(
+        silently.snapshot(silently.update_id, 3), last_update_id=after.last_update_id
+    )
+    assert audit(follower, market.decoder).mismatches == ()

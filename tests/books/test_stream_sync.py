@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from binmon.books.feeds import FeedOutlets
 from binmon.books.keeper import BookKeeper, KeeperOutlets, KeeperSettings
 from binmon.books.stream_sync import RECONNECT_AFTER, SNAPSHOT_WITHIN_S, StreamSync
+from binmon.books.subscriptions import Resubscriptions
 from binmon.books.sync import ApplyUpdate, GapFound, LoadSnapshot, Renumbered, Resubscribe, SyncState
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import BookEvent, BookEventKind, BookSnapshot, FrameChunk, StreamDown, StreamUp
@@ -161,6 +162,17 @@ def test_what_one_connection_breaks_another_keeps() -> None:
     assert wish.feed == "b" and sync.wants(wish.token)
 
 
+def test_a_restart_on_all_connections_breaks_the_book() -> None:
+    """The second one to say so has nobody left that could keep it: the first has been asked anew, and owes an answer."""
+    sync = synced("a", "b")
+    sync.on_stream_snapshot(snapshot(100), 0.5, "b")
+    assert not sync.on_broken("a", "began anew with a delta", 1.0) and sync.state is SyncState.SYNCED
+    assert sync.on_broken("b", "began anew with a delta", 1.0) and sync.state is SyncState.WAITING_FOR_SNAPSHOT
+    assert [wish.feed for wish in effects(sync, Resubscribe)] == ["a", "b"]
+    sync.on_stream_snapshot(snapshot(3), 1.2, "b")
+    assert sync.state is SyncState.SYNCED and sync.update_id == 3
+
+
 def test_without_shared_ids_only_the_leader_breaks_a_book() -> None:
     sync = synced("a", "b", shared_ids=False)
     assert not sync.on_broken("b", "checksum differs", 1.0) and sync.state is SyncState.SYNCED
@@ -275,7 +287,7 @@ class PlainDecoder(LevelTexts):
 
 
 class World:
-    def __init__(self, window: int = 3, shared_ids: bool = True) -> None:
+    def __init__(self, window: int = 3, shared_ids: bool = True, top_interval_ms: int = 1000) -> None:
         self.sent: list[tuple[str, tuple[bytes, ...]]] = []
         self.opened: list[str] = []
         self.recorder: Channel[Any] = Channel("recorder", 1000, Overflow.DROP_NEWEST)
@@ -305,10 +317,10 @@ class World:
                     lambda feed, texts: self.sent.append((feed, texts)),
                 ),
             ),
-            KeeperSettings(2, 5000, 0, 1000),
+            KeeperSettings(2, 5000, 0, top_interval_ms),
         )
         self.now_s = time.monotonic()
-        self.questions = idle[:4]
+        self.questions, self.tops = idle[:4], idle[4]
         stopped = threading.Event()
         stopped.set()
         self.keeper.run(stopped)
@@ -434,3 +446,42 @@ def test_gaps_are_told_with_their_ids() -> None:
     sync.on_update(one(105), 0, 1.0, "a")
     (gap,) = effects(sync, GapFound)
     assert (gap.expected, gap.first_update_id, gap.last_update_id) == (101, 105, 105)
+
+
+def kept_on(feed: str, symbol: str, *, stands: bool) -> Any:
+    state = SyncState.SYNCED if stands else SyncState.WAITING_FOR_SNAPSHOT
+    sync = SimpleNamespace(feeds=frozenset({feed}), state=state, wants=lambda token: True)
+    return SimpleNamespace(symbol=symbol, stream=f"book.{symbol}", sync=sync)
+
+
+@pytest.mark.parametrize(
+    ("feed", "stands", "reconnects"),
+    [("a", True, False), ("a", False, True), ("b", True, True)],
+    ids=["another book stands on it", "none stands", "they stand elsewhere"],
+)
+def test_a_symbol_that_never_comes_costs_no_other_book_its_connection(
+    feed: str, stands: bool, reconnects: bool
+) -> None:
+    did: list[tuple[str, str]] = []
+    outlets = FeedOutlets(
+        lambda group, feed, streams: None,
+        lambda feed, reason: None,
+        lambda feed, reason: did.append(("reconnect", feed)),
+        lambda feed, texts: did.append(("send", feed)),
+    )
+    missing = kept_on("a", "NEVERUSDT", stands=False)
+    books = {"NEVERUSDT": missing, "ABCUSDT": kept_on(feed, "ABCUSDT", stands=stands)}
+    resubscriptions = Resubscriptions(lambda: books, lambda stream: (stream.encode(),), outlets)
+    resubscriptions.ask(missing, Resubscribe(1, "a", 0.0, reconnect=True), 1.0)
+    assert did == [("reconnect" if reconnects else "send", "a")]
+
+
+def test_a_level_that_has_left_the_window_is_never_the_top_again() -> None:
+    """The venue says nothing of what becomes of it out there, also where every change of the top is published."""
+    world = World(top_interval_ms=0)
+    world.begin()
+    world.say("delta", 11, 11, asks='[["10.1","1"],["10.2","1"],["10.3","1"]]')
+    # 11, 12 and 13 have fallen out of the window, and were cancelled there
+    world.say("delta", 12, 12, asks='[["10.1","0"],["10.2","0"],["10.3","0"],["14","1"],["15","1"],["16","1"]]')
+    tops = [world.tops.take(0) for _ in range(len(world.tops))]
+    assert [(top.update_id, top.bid, top.ask) for top in tops] == [(11, 9.0, 10.1), (12, 9.0, 14.0)]

@@ -74,9 +74,25 @@ def test_the_defaults_of_the_contract() -> None:
     }
     assert values["watch"]["listings"] == {"enabled": True, "venues": ["binance"], "interval_s": 60, "record": False}
     assert values["publish"] == {"interval_ms": 1000, "sinks": [{"kind": "log"}]}
-    assert values["execution"] == {"allow_production": False, "max_order_notional": 100, "max_orders_per_day": 200}
+    assert values["execution"] == {
+        "allow_production": False,
+        "max_order_notional": 100,
+        "max_orders_per_day": 200,
+        "stale_after_ms": 3000,
+        "max_slippage_bps": 50,
+        "assumed_taker_fee_bps": 10,
+        "quote_timeout_ms": 5000,
+        "settle_timeout_ms": 30000,
+    }
     assert values["alerts"] == {"notify": [], "resend_every_s": 3600, "rules": []}
-    assert values["dashboard"] == {"enabled": True, "listen": "127.0.0.1:8787"}
+    assert values["dashboard"] == {
+        "enabled": True,
+        "listen": "127.0.0.1:8787",
+        "hosts": [],
+        "behind_proxy": False,
+        "session_hours": 12,
+        "most_streams": 64,
+    }
     assert values["metrics"] == {"enabled": True, "listen": "127.0.0.1:9787", "per_symbol": 100}
     assert values["logging"] == {
         "level": "info",

@@ -175,7 +175,7 @@ class Journal:
     def permitted(self, day):
         return self.used
 
-    def note(self, day, order, environment, at_ns):
+    def note(self, day, order, environment, at_ns, most):
         raise AssertionError("looking notes nothing")
 
 

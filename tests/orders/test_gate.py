@@ -26,8 +26,9 @@ class Journal:
     def permitted(self, day):
         return sum(one[0] == day for one in self.noted)
 
-    def note(self, day, order, environment, at_ns):
+    def note(self, day, order, environment, at_ns, most):
         self.noted.append((day, order.client_order_id, environment))
+        return True
 
 
 def order(notional="15", quantity="0.0002", quote_amount=None, name="x"):
@@ -94,7 +95,7 @@ def test_the_day_is_counted_over_restarts_and_ends_at_midnight_utc():
 
 def test_an_order_that_cannot_be_noted_is_not_permitted():
     class Full(Journal):
-        def note(self, day, order, environment, at_ns):
+        def note(self, day, order, environment, at_ns, most):
             raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space"):

@@ -95,5 +95,6 @@ class Journal:
     def permitted(self, day):
         return sum(one == day for one, _ in self.noted)
 
-    def note(self, day, order, environment, at_ns):
+    def note(self, day, order, environment, at_ns, most):
         self.noted.append((day, order.client_order_id))
+        return True

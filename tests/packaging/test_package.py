@@ -23,7 +23,7 @@ from tests.system.machine import REPOSITORY
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]  # an installation fetches what binmon needs
 
 EXTRAS = ("dashboard", "kafka", "nats", "redis", "clickhouse", "notebooks", "all")
-FOLDERS = ("binmon", "tests", "docs", "systemd", "benchmarks", ".ci")
+FOLDERS = ("binmon", "tests", "docs", "systemd", "benchmarks", "notebooks", ".ci")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 

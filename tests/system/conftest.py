@@ -93,6 +93,8 @@ def configuration(rest: str, stream: str, symbols: list[str] | str, **sections: 
         "books": {"symbols": symbols, "snapshot_every": 10},
         "recorder": {"directory": "data", "flush_interval_s": 0.5},
         "metrics": {"listen": "127.0.0.1:0"},  # several daemons may run at a time
+        # a socket of its own, which tests of books would have to tell from theirs; test_watch.py is about it
+        "watch": {"listings": {"enabled": False}},
     }
     for section, keys in sections.items():
         config.setdefault(section, {}).update(keys)

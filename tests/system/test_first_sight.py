@@ -44,7 +44,6 @@ def test_the_shipped_configuration(daemon: Callable[..., DaemonProcess]) -> None
     process = daemon(config)
     process.wait_for("book.top", count=8, within_s=15)
     assert {top["symbol"] for top in process.events("book.top")} == {"BTCUSDT", "ETHUSDT"}
-    assert not process.events("config.unused")
     table = ""
     for _ in range(50):
         if list((process.directory / "data" / "segments").glob("*.segment")) and "BTCUSDT" in books(

@@ -425,7 +425,7 @@ def test_from_named_symbols_to_whatever_is_listed_and_back(venue: Sandbox, daemo
     assert changed(line) == {"books.symbols": (["ETHUSDT"], "all:USDT")}
     for symbol in SYMBOLS:
         process.wait_for("book.state", symbol=symbol, to="synced")
-    config["watch"] = {"listings": {"interval_s": 1}}  # it was a minute
+    config["watch"] = {"listings": {"enabled": False, "interval_s": 1}}  # it was a minute
     line = reload(process, config)
     assert changed(line) == {"watch.listings.interval_s": (60, 1)} and line["unused"] == []
     inject(venue, "new_symbol", symbol="FRESHUSDT")

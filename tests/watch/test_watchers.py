@@ -255,6 +255,7 @@ def test_a_new_symbol_is_reported_once_and_a_restart_reports_nothing_old(sandbox
     state = State(tmp_path / "state.db")
     known = KnownSymbols(state)
     named: list[str] = []
+
     class Named:
         def offer(self, message: Any) -> bool:
             if isinstance(message, SymbolListed):

@@ -124,6 +124,19 @@ def test_a_key_that_cannot_sign(tmp_path: Path, section: dict[str, str], key: st
             assert caught.value.key == key
 
 
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_a_key_that_is_missing_where_orders_are_to_be_timed(tmp_path: Path, venue: str) -> None:
+    """What ``run`` refuses must not pass a check before."""
+    config = {"venues": {venue: {"environment": "testnet"}}, "latency": {"enabled": True, "venue": venue}}
+    with ground(tmp_path, config) as made:
+        with pytest.raises(ConfigError, match="no API key") as caught:
+            check_key(made.loaded)
+        assert caught.value.key == f"venues.{venue}.api_key"
+    for fine in ({"latency": {"venue": venue}}, {"latency": {"enabled": True, "venue": venue}}):
+        with ground(tmp_path, fine) as made:
+            check_key(made.loaded)  # nobody asked for it; and the embedded sandbox has keys
+
+
 def test_half_a_key_that_nothing_needs_is_passed_over(tmp_path: Path) -> None:
     with ground(tmp_path, {"venues": {"bybit": {"environment": "testnet", "api_key": "a"}}}) as made:
         assert wire_bybit(made, None).signer is None

@@ -18,6 +18,7 @@ from binmon.alerts.rules import AlertRules
 from binmon.books.keeper import KeeperSettings
 from binmon.config import LoadedConfig, load
 from binmon.config.running import last_noted
+from binmon.config.schema import Config, WatchConfig
 from binmon.config.watching import FileWatch
 from binmon.core.channel import Channel, Overflow
 from binmon.core.deadline import Deadline
@@ -28,11 +29,17 @@ from binmon.messages import Instrument
 from binmon.state import State, StateFailed
 from binmon.telemetry.logging import LogDetails, set_level
 from binmon.telemetry.metrics import METRICS
+from binmon.watch.candles import CandleRule, CandleRules
+from binmon.watch.desk import WatchDesk
+from binmon.watch.listing_watcher import ListingSettings
+from binmon.watch.thresholds import Direction, Line
+from binmon.watch.trades import TradeRule, TradeRules
 from binmon.wiring import applying, figures
 from binmon.wiring import reload as reloading
 from binmon.wiring.alerts import AlertParts, addressees
 from binmon.wiring.applying import BY_ITSELF, NOTHING_YET, Applier, Prepared, prepare
 from binmon.wiring.ground import Ground
+from binmon.wiring.newcomers import Newcomers
 from binmon.wiring.recording import Origin
 from binmon.wiring.reload import Reloader, ReloadHooks
 from tests.config.test_plan import MARKS
@@ -54,7 +61,8 @@ class Parts:
             channel, ("keeper", "selections", "latency", "user-stream")
         )
         self.told: list[str] = []
-        self.finisher, self.publisher = SimpleNamespace(keep_days=None, keep_gb=None), SimpleNamespace(to_log=True)
+        self.finisher = SimpleNamespace(keep_days=None, keep_gb=None)
+        self.publisher = SimpleNamespace(to_log=True, interval_s=1.0)
         self.probe, self.gate = SimpleNamespace(settings=None), SimpleNamespace(limits=None)
         self.alerts: Any = SimpleNamespace(
             tell=lambda wanted: self.told.append(f"{len(wanted)} targets"),
@@ -67,8 +75,24 @@ class Parts:
         latency: Any = SimpleNamespace(
             inbox=self.latency_inbox, frames=self.frames, probe=self.probe, gate=self.gate, environment="sandbox"
         )
-        self.applier = Applier(self.alerts, recording, books, lambda: latency)
-        self.without_latency = Applier(self.alerts, recording, books, lambda: None)
+        self.watched: Any = SimpleNamespace(
+            venue=SimpleNamespace(name="binance", intervals=("1m",)),
+            listings=SimpleNamespace(instruments={}),
+            candle_inbox=channel("candles"),
+            trade_inbox=channel("trades"),
+            listing_inbox=channel("symbols"),
+        )
+        self.watched.inboxes = (self.watched.candle_inbox, self.watched.trade_inbox, self.watched.listing_inbox)
+        self.watch: Any = SimpleNamespace(desk=WatchDesk(WatchConfig()), newcomers=Newcomers(Config))
+        self.watch.newcomers.open("binance", self.selections)
+        self.applier = Applier(self.alerts, recording, books, lambda: latency, self.watch)
+        self.without_latency = Applier(self.alerts, recording, books, lambda: None, self.watch)
+
+    def answered(self) -> None:
+        """The venue has answered: what watches it is there, and knows what the configuration says."""
+        self.watch.desk.open(self.watched)
+        for inbox in self.watched.inboxes:
+            assert inbox.take(0) is not None
 
 
 class Hand:
@@ -79,6 +103,9 @@ class Hand:
         self.parts, self.state = Parts(capacity), State(directory / "state.db")
         self.said: list[str] = []
         self.venue: Any = SimpleNamespace(name="binance", instruments=self.instruments)
+        self.watching: Any = SimpleNamespace(
+            name="binance", intervals=("1m",), symbols=lambda stop, priority: self.instruments(stop)
+        )
         self.symbols: Any = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
         self.environment: str | None = "sandbox"
         self.now_s, self.fault = 0.0, None
@@ -98,7 +125,8 @@ class Hand:
     def prepare(self, running: LoadedConfig) -> Prepared:
         if self.fault is not None:
             raise self.fault
-        return prepare(running, {}, {"binance": self.venue}, self.environment, threading.Event())
+        watching = {"binance": self.watching}
+        return prepare(running, {}, {"binance": self.venue}, self.environment, threading.Event(), watching)
 
     def instruments(self, stop: threading.Event) -> dict[str, Instrument]:
         if isinstance(self.symbols, Exception):
@@ -147,7 +175,7 @@ def test_what_changed_is_applied_noted_and_told(hand: Hand) -> None:
         "publish: {sinks: []}\nwatch: {trades: [{symbol: BTCUSDT, above: 1}]}\n"
     )
     assert line["log_level"] == "info" and line["restart_needed"] == ["latency.symbol"]
-    assert line["unused"] == ["watch.trades"]
+    assert line["unused"] == []
     assert [one["key"] for one in line["changes"]] == [
         "books.symbols", "books.snapshot_every", "recorder.keep_days", "recorder.keep_gb", "latency.threshold_ms",
         "latency.interval_s", "watch.trades", "publish.sinks", "execution.max_order_notional", "alerts.notify",
@@ -173,6 +201,51 @@ def test_what_changed_is_applied_noted_and_told(hand: Hand) -> None:
     assert len(parts.inbox) == len(parts.latency_inbox) == 0
 
 
+def test_what_is_watched_changes(hand: Hand) -> None:
+    hand.parts.answered()
+    watched = hand.parts.watched
+    (line,) = hand.reload(
+        "watch:\n  candles: [{symbol: BTCUSDT, above: 70000, hysteresis_bps: 10}]\n"
+        "  trades: [{symbol: ETHUSDT, below: 3000}]\n  listings: {interval_s: 7, record: true}\n"
+    )
+    assert line["unused"] == line["restart_needed"] == [] and len(line["changes"]) == 4
+    above = Line(Direction.ABOVE, Decimal(70000), Decimal(70))
+    below = Line(Direction.BELOW, Decimal(3000), Decimal("1.5"))
+    assert watched.candle_inbox.take(0) == CandleRules((CandleRule("BTCUSDT", "1m", "close", (above,)),))
+    assert watched.trade_inbox.take(0) == TradeRules((TradeRule("ETHUSDT", (below,)),))
+    assert watched.listing_inbox.take(0) == ListingSettings(7.0, True)
+    hand.symbols = VenueUnreachable("http://x", "no route")
+    (line,) = hand.reload(
+        "watch: {candles: [{symbol: BTCUSDT, above: 80000}], trades: [{symbol: ETHUSDT, below: 3000}],"
+        " listings: {enabled: false}}\n"
+    )
+    assert line["event"] == "config.reloaded", "a venue is not asked for a threshold"
+    assert len(watched.candle_inbox) == 1 and len(watched.trade_inbox) == 0, "only who is concerned is told"
+    assert watched.listing_inbox.take(0) == ListingSettings(60.0, False)
+    (line,) = hand.reload("watch: {candles: [{symbol: SOLUSDT, above: 80000}]}\n")
+    assert line["key"] == "watch.candles[0].symbol" and "no route" in line["reason"]
+
+
+def test_a_watcher_without_room_is_waited_for(tmp_path: Path) -> None:
+    hand = Hand(tmp_path, capacity=1)
+    hand.parts.answered()
+    inbox = hand.parts.watched.trade_inbox
+    inbox.offer("something")
+    hand.path.write_text("watch: {trades: [{symbol: BTCUSDT, above: 1}]}\n")
+    hand.reloader.ask()
+    with capture_logs() as logs:
+        end_s = time.monotonic() + 20
+        while not hand.reloader.running.config.watch.trades and time.monotonic() < end_s:
+            hand.reloader.tick(0.0)
+            threading.Event().wait(0.005)
+        hand.reloader.tick(0.0)
+        assert logs == [] and inbox.take(0) == "something"
+        hand.reloader.tick(0.0)
+    assert [line["event"] for line in logs] == ["config.reloaded"]
+    assert isinstance(inbox.take(0), TradeRules) and inbox.dropped == 0
+    hand.state.close()
+
+
 def test_the_details_of_the_log_are_applied(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     details: list[LogDetails] = []
     monkeypatch.setattr(applying, "configure", details.append)
@@ -194,6 +267,15 @@ WRONG = [
     ("books:\n  symbols: [BTCUSDT, NOSUCH]\n", "books.symbols[1]", 2),
     ("books:\n  symbols: all:XYZ\n", "books.symbols", 2),
     ("books:\n  venue: bybit\n", "books.venue", 2),
+    ("watch:\n  candles: [{symbol: NOSUCH, above: 1}]\n", "watch.candles[0].symbol", 2),
+    ("watch:\n  trades: [{symbol: BTCUSDT, above: 1}, {symbol: BTCUSD, above: 1}]\n", "watch.trades[1].symbol", 2),
+    ("watch:\n  trades: [{venue: bybit, symbol: BTCUSDT, above: 1}]\n", "watch.trades[0].venue", 2),
+    (
+        "watch:\n  candles:\n    - {symbol: BTCUSDT, above: 5, hysteresis_price: 5}\n",
+        "watch.candles[0].hysteresis_price",
+        3,
+    ),
+    ("watch:\n  listings:\n    venues: [binance, bybit]\n", "watch.listings.venues[1]", 3),
     ("\nalerts:\n  notify: ['http://127.0.0.1/a', 'nonsense://t0ken']\n", "alerts.notify[1]", 3),
     ("nonsense: 1\n", "nonsense", 1),
     ("a: [", "", 1),

@@ -60,9 +60,10 @@ class BybitDecoder(LevelTexts):
 
     def __init__(self) -> None:
         super().__init__()
-        self._delta = msgspec.json.Decoder(_Delta)
-        self._snapshot = msgspec.json.Decoder(_Snapshot)
-        self._rest = msgspec.json.Decoder(_Book)
+        # not strict: the venue is not of one mind whether a time is a number or a text (reference 4.3), and it costs nothing
+        self._delta = msgspec.json.Decoder(_Delta, strict=False)
+        self._snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+        self._rest = msgspec.json.Decoder(_Book, strict=False)
 
     def update(self, frame: bytes) -> DepthUpdate | None:
         """The delta in ``frame``, or None when it is something else (or nothing readable, or a restart)."""
@@ -109,7 +110,7 @@ class BybitDecoder(LevelTexts):
                 raise MalformedFrame(f"a snapshot without its documented fields: {error}: {frame[:120]!r}") from None
             return StreamSnapshot(self._loaded(snapshot.data), snapshot.cts or snapshot.ts)
         data = message.get("data")
-        if isinstance(data, dict) and data.get("u") == RESTARTED and isinstance(data.get("s"), str):
+        if isinstance(data, dict) and data.get("u") in (RESTARTED, str(RESTARTED)) and isinstance(data.get("s"), str):
             # What begins anew should be a whole book and is marked as a change: nobody can say which (reference 4.3)
             return BookBroken(data["s"], "the venue's service began anew with a delta")
         raise MalformedFrame(f"an orderbook message without its documented fields: {frame[:120]!r}")

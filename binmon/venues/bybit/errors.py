@@ -65,7 +65,7 @@ class Envelope(msgspec.Struct):
     time: int = 0
 
 
-_ENVELOPE = msgspec.json.Decoder(Envelope)
+_ENVELOPE = msgspec.json.Decoder(Envelope, strict=False)  # ``time`` may be a text
 
 
 def envelope_of(url: str, body: bytes) -> Envelope:

@@ -28,7 +28,6 @@ INSTRUMENTS_PATH, DEPTH_PATH = "/v5/market/instruments-info", "/v5/market/orderb
 DEPTHS = (50, 200, 1000)  # levels a side of the streams; that of one level has snapshots only
 REST_DEPTH = 1000  # whose numbering REST snapshots share; also the most levels that REST gives
 _MOST_PAGES = 50
-_ARGS_A_REQUEST = 10
 # 21,000 characters of arguments a connection are allowed, which is 500 topics; but fifty first snapshots are some
 # megabytes, and one socket that breaks should not take too many books with it
 MAX_STREAMS_A_CONNECTION = 50
@@ -135,8 +134,8 @@ class BybitMarket(Venue):
 
     def stream_plan(self, name: str, streams: Sequence[str]) -> StreamPlan:
         carried = tuple(streams)
-        chunks = [carried[start : start + _ARGS_A_REQUEST] for start in range(0, len(carried), _ARGS_A_REQUEST)]
-        opening = tuple(request("subscribe", chunk, f"subscribe-{number}") for number, chunk in enumerate(chunks, 1))
+        # one topic a request, for a bad one fails all of its request (reference 4.1)
+        opening = tuple(request("subscribe", (stream,), f"subscribe-{stream}") for stream in carried)
         return StreamPlan(name, self._stream_url, carried, opening, PING, SILENCE_S)
 
     def decoder(self) -> BybitDecoder:

@@ -54,6 +54,7 @@ _STATUSES = {
 }
 _CANCELLED = ("Cancelled", "PartiallyFilledCanceled")
 _AT_ONCE = ("IOC", "FOK")
+_LARGEST_ID = 2**63 - 1
 _NOT_ASKED = ("", "UNKNOWN")  # values of cancelType
 
 
@@ -79,7 +80,7 @@ class Order(msgspec.Struct, gc=False):
     reject_reason: str = msgspec.field(name="rejectReason", default="")
     executed_quantity: str = msgspec.field(name="cumExecQty", default="")
     executed_quote: str = msgspec.field(name="cumExecValue", default="")
-    updated_ms: str = msgspec.field(name="updatedTime", default="")
+    updated_ms: str | int = msgspec.field(name="updatedTime", default="")
 
     @property
     def our_status(self) -> str:
@@ -106,7 +107,7 @@ class Fill(msgspec.Struct, gc=False):
     side: str
     price: str = msgspec.field(name="execPrice")
     quantity: str = msgspec.field(name="execQty")
-    time_ms: str = msgspec.field(name="execTime")
+    time_ms: str | int = msgspec.field(name="execTime")
     category: str = CATEGORY
     client_order_id: str = msgspec.field(name="orderLinkId", default="")
     value: str = msgspec.field(name="execValue", default="")
@@ -169,7 +170,7 @@ def answered(
     order: OrderRequest, placed: Placed, venue_ms: int, answered_ns: int, answered_mono_ns: int
 ) -> OrderAnswered:
     """The acknowledgement of ``order``: what it has executed is told later. Raises MalformedFrame, also for another's."""
-    if placed.client_order_id != order.client_order_id:
+    if placed.client_order_id not in (order.client_order_id, ""):
         raise MalformedFrame("an answer to another order")
     return OrderAnswered(
         venue=NAME,
@@ -237,29 +238,31 @@ def amount_of(text: str) -> Decimal:
     return number
 
 
-def microseconds(text: str) -> int:
-    """A time in milliseconds as text, in microseconds. Raises MalformedFrame."""
-    return _digits(text, "a time") * 1000 if text else 0
+def microseconds(milliseconds: str | int) -> int:
+    """A time in milliseconds, as text or as a number, in microseconds. Raises MalformedFrame."""
+    text = str(milliseconds)
+    if not (text.isascii() and (text.isdigit() or not text) and len(text) < 30):
+        raise MalformedFrame(f"a time that is no number: {text[:40]!r}")
+    return int(text) * 1000 if text else 0
 
 
 def order_number(text: str) -> int:
-    """The id of a spot order, which has digits only (reference 3.8). Raises MalformedFrame."""
-    return _digits(text, "an order id")
+    """The id of an order as a number, as for fills. Raises MalformedFrame."""
+    return _number(text, "an order")
 
 
 def execution_number(text: str) -> int:
-    """The id of a fill as a number. Those of spot are digits; of any other a digest, which tells it from the others."""
-    if text.isascii() and text.isdigit() and len(text) < 30:
-        return int(text)
+    """The id of a fill as a number. Those of spot are digits (reference 3.8); of any other, and of one that a database
+    could not keep as a number, a digest, which tells it from the others. Raises MalformedFrame."""
+    return _number(text, "a fill")
+
+
+def _number(text: str, what: str) -> int:
     if not text:
-        raise MalformedFrame("a fill without an id")
+        raise MalformedFrame(f"{what} without an id")
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST_ID:
+        return int(text)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
-
-
-def _digits(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 30):
-        raise MalformedFrame(f"{what} that is no number: {text[:40]!r}")
-    return int(text)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, what: str) -> T:

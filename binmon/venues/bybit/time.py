@@ -18,7 +18,7 @@ PATH = "/v5/market/time"
 
 
 class _Time(msgspec.Struct):
-    nanoseconds: str = msgspec.field(name="timeNano")
+    nanoseconds: str | int = msgspec.field(name="timeNano", default="")
 
 
 _TIME = msgspec.json.Decoder(_Time)
@@ -46,7 +46,9 @@ def take_sample(rest: RestSession, stop: threading.Event, priority: Priority = P
     if kind_of(answer.code) is not Kind.DONE:
         refusal = failure(url, answer)
         raise VenueFailed(url, 200, refusal.message) if isinstance(refusal, RequestRefused) else refusal
-    told = result_of(url, answer, _TIME).nanoseconds
+    told = str(result_of(url, answer, _TIME).nanoseconds)
+    if not told and answer.time:
+        told = str(answer.time * 1_000_000)  # whole milliseconds are better than no time
     if not (told.isascii() and told.isdigit() and len(told) == 19):
         raise VenueFailed(url, 200, "unreadable: a time in nanoseconds has 19 digits")
     venue_ns = int(told)

@@ -68,6 +68,8 @@ FEE_RATE, KEY_INFO, TICKERS = "/v5/account/fee-rate", "/v5/user/query-api", "/v5
 _ORDER_WAIT_S = 5.0
 _LONGEST_WAIT_S = 10.0  # of a question, for the limit of its endpoint
 _MOST_PAGES = 200
+_NO_ROUTE = 10017
+_REMEMBERED_IDS = 1000
 _KEY_INFO_S = 3600.0  # what a key may do is believed for so long
 _LOOK_AGAIN_S = (0.0, 0.1, 0.2, 0.4, 0.8)  # after a cancellation, which is carried out later
 
@@ -82,7 +84,7 @@ class _Permissions(msgspec.Struct):
 
 class _KeyInfo(msgspec.Struct):
     read_only: int = msgspec.field(name="readOnly", default=0)
-    permissions: _Permissions = msgspec.field(default_factory=_Permissions)
+    permissions: _Permissions | None = None
 
 
 class _Rate(msgspec.Struct):
@@ -132,6 +134,7 @@ class BybitTrading(TradingVenue):
         self._rest, self._signer, self._limits = rest, signer, limits
         self._venue_ms, self._resynchronise, self._recv_window_ms = venue_ms, resynchronise, recv_window_ms
         self._may_trade: tuple[bool, float] | None = None  # and when it was asked; replaced as a whole
+        self._id_texts: dict[int, str] = {}  # of orders whose ids are no numbers of ours; replaced as a whole
         self.environment = environment_of_all([rest.base_url, *other_urls])
 
     # -- what needs no key ------------------------------------------------------------------------------------
@@ -183,6 +186,7 @@ class BybitTrading(TradingVenue):
             answer = self._signed("POST", CREATE, parameters, stop, departure=leaves, max_wait_s=_ORDER_WAIT_S)
             answered_ns, answered_mono_ns = time.time_ns(), time.monotonic_ns()
             placed = orders.decoded(orders.PLACED, answer.result, "answer to an order")
+            self._remember(placed.order_id)
             return orders.answered(order, placed, answer.time, answered_ns, answered_mono_ns)
         except (NotSent, RateLimited):
             raise
@@ -224,6 +228,7 @@ class BybitTrading(TradingVenue):
                 continue
             for one in page.listed:
                 if (one.client_order_id, one.symbol) == (client_order_id, symbol):
+                    self._remember(one.order_id)
                     return self._read(path, orders.order_state, one)
         return OrderState(NAME, symbol, client_order_id, found=False)
 
@@ -250,7 +255,8 @@ class BybitTrading(TradingVenue):
 
     def executions(self, symbol: str, order_id: int, stop: threading.Event) -> list[Execution]:
         fills: list[orders.Fill] = []
-        parameters = {"category": CATEGORY, "orderId": str(order_id), "limit": "100"}
+        named = self._id_texts.get(order_id, str(order_id))
+        parameters = {"category": CATEGORY, "orderId": named, "limit": "100"}
         for page in self._pages(EXECUTIONS, parameters, stop, orders.FILL_PAGE, lambda page: page.next_page):
             fills += page.listed
         trades = [one for one in fills if one.symbol == symbol and one.kind == "Trade"]
@@ -277,12 +283,25 @@ class BybitTrading(TradingVenue):
 
     # -- within -----------------------------------------------------------------------------------------------
 
+    def _remember(self, order_id: str) -> None:
+        """Keep the venue's own text of an id that we know by another number."""
+        number = orders.order_number(order_id) if order_id else 0
+        if order_id and str(number) != order_id:
+            kept = list(self._id_texts.items())[-_REMEMBERED_IDS:]
+            self._id_texts = {**dict(kept), number: order_id}
+
     def _key_may_trade(self, stop: threading.Event) -> bool:
         """Whether the key is good for spot orders; asked once an hour."""
         known, now_s = self._may_trade, time.monotonic()
         if known is None or now_s - known[1] > _KEY_INFO_S:
-            info = self._ask(KEY_INFO, {}, stop, _KEY)
-            known = self._may_trade = (info.read_only == 0 and "SpotTrade" in info.permissions.spot, now_s)
+            try:
+                info = self._ask(KEY_INFO, {}, stop, _KEY)
+            except RequestRefused as error:
+                if error.status != 404 and error.code != _NO_ROUTE:
+                    raise
+                info = _KeyInfo()  # where it cannot be asked, orders will say (10005)
+            spot = info.permissions is None or "SpotTrade" in info.permissions.spot
+            known = self._may_trade = (info.read_only == 0 and spot, now_s)
         return known[0]
 
     def _ask(

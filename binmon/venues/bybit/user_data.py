@@ -1,7 +1,8 @@
 """The events of our own account at Bybit, from the private stream (reference, section 5).
 
-Opening it is a dialogue: log on, wait for the answer, subscribe to orders and fills, then to the wallet, then to the fast
-fills. The last two are welcome and not needed: where they are refused, the stream goes on without.
+Opening it is a dialogue: log on, wait for the answer, subscribe to orders and fills (those of spot alone, or where that is
+refused of all categories), then to the wallet, then to the fast fills. The last two are welcome and not needed: where
+they are refused, the stream goes on without.
 
 Three topics tell of an order. ``execution`` has its fills with their fees, ``execution.fast`` the same fills a little
 sooner and without, ``order`` its status. Each fill becomes one report, from whichever copy comes first on a connection;
@@ -55,8 +56,14 @@ V = TypeVar("V")
 STATUS, TRADE = "STATUS", "TRADE"  # our execution types; never NEW: an order that trades at once has no such push
 EXPIRES_AFTER_MS = 10_000  # the login says until when it is good; one second fails on slow links (reference 5.1)
 _LOGIN = "login"
-_NEEDED, _WALLET, _FAST = "orders", "wallet", "fast"  # ids of the subscriptions, in this order
-_TOPICS = {_NEEDED: ("order.spot", "execution.spot"), _WALLET: ("wallet",), _FAST: ("execution.fast.spot",)}
+# ids of the subscriptions, in this order; the second only where the first is refused
+_NEEDED, _PLAIN, _WALLET, _FAST = "orders", "orders of all categories", "wallet", "fast"
+_TOPICS = {
+    _NEEDED: ("order.spot", "execution.spot"),
+    _PLAIN: ("order", "execution"),
+    _WALLET: ("wallet",),
+    _FAST: ("execution.fast.spot",),
+}
 _REMEMBERED = 4096
 _MOST_NAMES, _LONGEST_NAME = 50, 40  # of events that are counted by name
 # room for several statuses of one millisecond in the number of a report
@@ -125,9 +132,10 @@ class UserDataDecoder:
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
         self._topic = msgspec.json.Decoder(_Topic)
-        self._fills = msgspec.json.Decoder(_Fills)
-        self._orders = msgspec.json.Decoder(_Orders)
-        self._wallets = msgspec.json.Decoder(_Wallets)
+        # not strict: a time may be a number or a text
+        self._fills = msgspec.json.Decoder(_Fills, strict=False)
+        self._orders = msgspec.json.Decoder(_Orders, strict=False)
+        self._wallets = msgspec.json.Decoder(_Wallets, strict=False)
         # by order and report: as it was told first
         self._told: _Memory[tuple[int, int], ExecutionReport] = _Memory()
         self._delivered: _Memory[tuple[str, int], bool] = _Memory()  # connection and fill
@@ -314,11 +322,14 @@ class BybitUserStream(UserStreamVenue):
                 self._decoder.count(str(operation or "neither event nor reply"))
             return None
         request_id = message.get("req_id")
+        if request_id == _NEEDED and not is_done:
+            self._decoder.count(f"{request_id} refused")
+            return self._subscribe(_PLAIN)
         if request_id not in (_WALLET, _FAST) and not is_done:
             return self._refused(message, "the subscription")
         if not is_done:
             self._decoder.count(f"{request_id} refused")
-        if request_id == _NEEDED:
+        if request_id in (_NEEDED, _PLAIN):
             return self._subscribe(_WALLET)
         if request_id == _WALLET and self._fast:
             return self._subscribe(_FAST)

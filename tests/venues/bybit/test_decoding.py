@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_replies_and_what_nobody_asked_for(frame: bytes, reply: ControlReply | N
     assert BybitDecoder().other(frame) == reply
 
 
+def test_times_and_ids_may_be_texts() -> None:
+    told = [BybitDecoder().update(frame) for frame in (DELTA, re.sub(rb'"(ts|cts|u)":(\d+)', rb'"\1":"\2"', DELTA))]
+    assert told[0] == told[1] and told[0] is not None and told[0].last_update_id == 812002
+    whole = [
+        BybitDecoder().other(frame) for frame in (SNAPSHOT, re.sub(rb'"(ts|cts|u)":(\d+)', rb'"\1":"\2"', SNAPSHOT))
+    ]
+    assert all(isinstance(one, StreamSnapshot) for one in whole)
+    assert {(one.event_time_ms, one.snapshot.last_update_id) for one in whole if isinstance(one, StreamSnapshot)} == {
+        (1764000000128, 812001)
+    }
+    restarted = BybitDecoder().other(DELTA.replace(b'"u":812002', b'"u":"1"'))
+    assert isinstance(restarted, BookBroken) and restarted.symbol == "BTCUSDT"
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -114,7 +129,7 @@ def test_replies_and_what_nobody_asked_for(frame: bytes, reply: ControlReply | N
         b"[" * 100_000,
         b'{"a":1}',
         DELTA.replace(b'"u":812002,', b""),
-        DELTA.replace(b'"u":812002', b'"u":"812002"'),
+        DELTA.replace(b'"u":812002', b'"u":"x"'),
         DELTA.replace(b'"u":812002', b'"u":0'),
         DELTA.replace(b"delta", b"other"),
         SNAPSHOT.replace(b'"b":[["70001.1","0.31"],["70000","0.0005"]],', b""),

@@ -66,7 +66,7 @@ def test_no_error_shows_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"{}", b'{"retCode":"0"}', b'{"retCode":0', b"\xff", b"[" * 100_000]
+    "body", [b"", b"null", b"[]", b"{}", b'{"retCode":"x"}', b'{"retCode":0', b"\xff", b"[" * 100_000]
 )
 def test_what_is_no_envelope(body: bytes) -> None:
     with pytest.raises(VenueFailed, match="unreadable"):

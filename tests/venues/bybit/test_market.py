@@ -84,7 +84,7 @@ def test_depth() -> None:
 
 
 @responses.activate
-@pytest.mark.parametrize("result", [{**BOOK, "b": BOOK["b"][::-1]}, {}, None, {**BOOK, "u": "1"}])
+@pytest.mark.parametrize("result", [{**BOOK, "b": BOOK["b"][::-1]}, {}, None, {**BOOK, "u": "x"}])
 def test_a_depth_that_is_none(result: object) -> None:
     responses.get(f"{URL}/v5/market/orderbook", json=ok(result))
     with pytest.raises(VenueFailed, match="unreadable"):
@@ -123,15 +123,15 @@ def test_the_stream_is_as_deep_as_the_books(depth: int, window: int) -> None:
     assert rules.comparable is (window == 1000)  # REST has the numbering of that stream alone
 
 
-def test_a_plan_asks_for_ten_streams_at_a_time() -> None:
+def test_a_plan_asks_for_each_stream_by_itself() -> None:
+    """One bad topic fails the whole request (reference 4.1)."""
     venue = market(50)
     streams = [venue.depth_stream(f"A{number}USDT") for number in range(23)]
     plan = venue.stream_plan("m", streams)
     assert plan.url == "ws://127.0.0.1:2/v5/public/spot" and plan.streams == tuple(streams)
     requests = [json.loads(message) for message in plan.opening_messages]
-    assert [len(one["args"]) for one in requests] == [10, 10, 3]
-    assert [topic for one in requests for topic in one["args"]] == streams
-    assert {one["op"] for one in requests} == {"subscribe"} and len({one["req_id"] for one in requests}) == 3
+    assert [one["args"] for one in requests] == [[stream] for stream in streams]
+    assert {one["op"] for one in requests} == {"subscribe"} and len({one["req_id"] for one in requests}) == 23
     assert plan.heartbeat is not None and plan.heartbeat.every_s == 20.0
     assert json.loads(plan.heartbeat.message)["op"] == "ping"
     # a pong has ten seconds
@@ -179,12 +179,23 @@ def departing(rest: RestSession):
 
 @responses.activate
 @pytest.mark.parametrize(
-    "answer", [ok({"timeNano": "1764000000"}), ok({"timeNano": 1}), ok({}), error(10001), error(10016)]
+    "answer",
+    [ok({"timeNano": "1764000000"}), ok({"timeNano": 1}), {**ok({}), "time": 0}, error(10001), error(10016)],
 )
 def test_a_time_that_is_none_may_be_asked_for_again(answer: dict[str, object]) -> None:
     responses.get(f"{URL}/v5/market/time", json=answer)
     with pytest.raises(VenueFailed):
         take_sample(RestSession("bybit", URL, ledger_of()), STOP)
+
+
+@responses.activate
+def test_a_time_without_nanoseconds_is_that_of_the_answer() -> None:
+    responses.get(f"{URL}/v5/market/time", json={**ok({"timeSecond": "1764000000"}), "time": "1764000000123"})
+    rest = RestSession("bybit", URL, ledger_of())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rest, "send", departing(rest))
+        sample = take_sample(rest, STOP)
+    assert (sample.venue_ns, sample.resolution_ns) == (1764000000123 * 10**6, 10**6)
 
 
 @responses.activate

@@ -190,7 +190,7 @@ def test_refusals(canned: responses.RequestsMock, code: int) -> None:
         {"json": ok({})},
         {"json": ok(None)},
         {"json": ok({**PLACED, "orderLinkId": "another"})},
-        {"json": ok({**PLACED, "orderId": "no-number"})},
+        {"json": ok({**PLACED, "orderId": ""})},
     ],
     ids=str,
 )
@@ -371,7 +371,7 @@ def test_an_order_is_not_unknown_when_one_answer_is_missing(canned: responses.Re
         Desk().venue.order("BTCUSDT", "m", STOP)
 
 
-@pytest.mark.parametrize("broken", [{"orderId": "x"}, {"cumExecQty": "NaN"}, {"updatedTime": "x"}, {"orderId": 7}])
+@pytest.mark.parametrize("broken", [{"orderId": ""}, {"cumExecQty": "NaN"}, {"updatedTime": "x"}, {"orderId": 7}])
 def test_an_order_that_cannot_be_read(canned: responses.RequestsMock, broken: dict[str, Any]) -> None:
     canned.get(REALTIME, json=ok({"list": [{**LISTED, **broken}]}))
     with pytest.raises(VenueFailed):
@@ -415,6 +415,22 @@ def test_executions(canned: responses.RequestsMock) -> None:
     assert (first.time_us, first.quote) == (1764000000118000, Decimal("70001.2") * Decimal("0.000357"))
 
 
+def test_executions_of_an_order_whose_id_is_no_number(canned: responses.RequestsMock) -> None:
+    """They are asked for by the venue's own words."""
+    desk, name = Desk(), "7f3c2d1e-0000-4a5b-8c9d-0123456789ab"
+    canned.get(REALTIME, json=ok({"list": [{**LISTED, "orderId": name, "updatedTime": 1764000000123}]}))
+    canned.get(f"{URL}/v5/execution/list", json=ok({"list": [{**FILL, "orderId": name}]}))
+    state = desk.venue.order("BTCUSDT", "bm-000001", STOP)
+    assert state.order_id is not None and state.update_time_us == 1764000000123000
+    assert len(desk.venue.executions("BTCUSDT", state.order_id, STOP)) == 1
+    assert sent(canned.calls[1].request)["orderId"] == name
+
+
+def test_an_acknowledgement_without_our_id_is_ours(canned: responses.RequestsMock) -> None:
+    canned.post(CREATE, json=ok({"orderId": PLACED["orderId"]}))
+    assert Desk().place().client_order_id == "bm-000001"
+
+
 WALLET, KEY_INFO = f"{URL}/v5/account/wallet-balance", f"{URL}/v5/user/query-api"
 MAY_TRADE = {"readOnly": 0, "permissions": {"Spot": ["SpotTrade"]}}
 
@@ -446,6 +462,19 @@ def test_a_key_that_may_not_trade(canned: responses.RequestsMock, info: dict[str
     assert desk.venue.account(STOP) == Account(False, {})
     with pytest.raises(RequestRefused, match="read-only"):
         desk.venue.test(ORDER, STOP)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"status": 404, "body": "404 page not found"}, {"json": error(10017)}, {"json": ok({"readOnly": 0})}],
+    ids=str,
+)
+def test_where_a_key_cannot_be_asked_for_the_orders_will_say(
+    canned: responses.RequestsMock, answer: dict[str, Any]
+) -> None:
+    canned.get(WALLET, json=ok({"list": []}))
+    canned.get(KEY_INFO, **answer)
+    assert Desk().venue.account(STOP) == Account(True, {})
 
 
 def test_fees(canned: responses.RequestsMock) -> None:

@@ -106,11 +106,25 @@ def test_what_is_not_needed_may_be_refused() -> None:
     assert hand.stream.events == Counter({"wallet refused": 1, "fast refused": 1})
 
 
+def test_where_the_topics_of_spot_are_refused_those_of_all_categories_do() -> None:
+    hand = Hand()
+    refused = {"success": False, "ret_msg": "error:handler not found", "op": "subscribe"}
+    plain = only(hand.take({**refused, "req_id": "orders"}))
+    assert plain["args"] == ["order", "execution"]
+    assert only(hand.take(ack(plain)))["req_id"] == "wallet"
+    assert isinstance(hand.take({**refused, "req_id": plain["req_id"]})[0], SubscriptionRefused)
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         {"success": False, "ret_msg": "Params Error SandboxKey01", "op": "auth", "conn_id": "c0"},
-        {"success": False, "ret_msg": "Request not authorized", "op": "subscribe", "req_id": "orders"},
+        {
+            "success": False,
+            "ret_msg": "Request not authorized",
+            "op": "subscribe",
+            "req_id": "orders of all categories",
+        },
         {"success": False, "op": "subscribe"},
         {"op": "auth"},
     ],
@@ -246,7 +260,7 @@ def test_the_wallet() -> None:
         b"[" * 100_000,
         push("execution", {**FILL, "execQty": "NaN"}),
         push("execution", {**FILL, "execId": ""}),
-        push("execution", {**FILL, "orderId": "x"}),
+        push("execution", {**FILL, "orderId": ""}),
         push("execution", {**FILL, "side": "Both"}),
         push("execution", {name: value for name, value in FILL.items() if name != "execId"}),
         push("order", {**ORDER, "updatedTime": "x"}),
@@ -258,6 +272,27 @@ def test_malformed_frames(frame: bytes) -> None:
     with pytest.raises(MalformedFrame) as caught:
         Hand().take(frame)
     assert "bm-000001" not in str(caught.value)
+
+
+def test_times_may_be_numbers_or_texts() -> None:
+    hand, other = Hand(), Hand()
+    told = hand.reports(push("execution", FILL), push("order", ORDER))
+    texts = hand.stream.decode(push("wallet", {"coin": []}).replace(b"1764000000125", b'"1764000000125"'), "u.1", 1, 1)
+    assert isinstance(texts, BalancesChanged) and texts.time_us == 1764000000125000
+    numbers = [
+        push(topic, {**one, name: int(one[name])}).replace(b"1764000000125", b'"1764000000125"')
+        for topic, one, name in (("execution", FILL, "execTime"), ("order", ORDER, "updatedTime"))
+    ]
+    assert other.reports(*numbers) == told
+
+
+@pytest.mark.parametrize("order_id", ["7f3c2d1e-0000-4a5b-8c9d-0123456789ab", "9999999999999999999", "0" * 40])
+def test_an_order_whose_id_is_no_number_of_ours_still_has_one(order_id: str) -> None:
+    """What a database keeps as a number has 63 bits."""
+    order, fill = Hand().reports(
+        push("order", {**ORDER, "orderId": order_id}), push("execution", {**FILL, "orderId": order_id})
+    )
+    assert order.order_id == fill.order_id and 0 <= order.order_id < 2**63
 
 
 def test_a_fill_whose_id_is_no_number_still_has_one() -> None:

@@ -1,0 +1,154 @@
+// The bar that chooses a market: venue, a search box for the symbol, and where the page has them, interval and price.
+// A choice is a new address, so that it can be kept, sent to somebody, and gone back from.
+
+import { get } from "./api.js";
+import { byId, make, pageData } from "./dom.js";
+import { notice } from "./notices.js";
+
+const SEARCH_AFTER_MS = 150;
+const MOST = 40;
+
+/** What the page shows, by its address and the server: venue, symbol, interval. */
+export const market = { venue: pageData.venue ?? "", symbol: pageData.symbol ?? "", interval: pageData.interval ?? "" };
+
+/** Wire the bar. Resolves to the venues (the answer of /api/venues), or an empty list when they are not to be had. */
+export async function startMarketBar() {
+  byId("market-bar").addEventListener("submit", (event) => event.preventDefault());
+  byId("symbol-search").value = market.symbol;
+  wireSearch();
+  const interval = document.getElementById("interval");
+  if (interval !== null) wireInterval(interval);
+  try {
+    const { venues } = await get("/api/venues");
+    wireVenues(venues);
+    return venues;
+  } catch (error) {
+    notice("venues", error.message, "warn");
+    return [];
+  }
+}
+
+/** The address of this page for another choice. */
+function addressOf(changes) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries({ ...market, ...changes })) if (value) query.set(name, value);
+  return `${location.pathname}?${query}`;
+}
+
+function wireInterval(select) {
+  for (const name of pageData.intervals ?? []) select.append(make("option", { value: name, text: name }));
+  if (market.interval && ![...select.options].some((one) => one.value === market.interval)) {
+    select.append(make("option", { value: market.interval, text: market.interval }));
+  }
+  select.value = market.interval;
+  select.addEventListener("change", () => location.assign(addressOf({ interval: select.value })));
+}
+
+function wireVenues(venues) {
+  if (venues.length < 2) return;
+  const select = byId("venue");
+  for (const one of venues) select.append(make("option", { value: one.name, text: one.name }));
+  select.value = market.venue;
+  byId("venue-field").hidden = false;
+  select.addEventListener("change", () => {
+    const chosen = venues.find((one) => one.name === select.value);
+    const symbol = chosen?.books?.includes(market.symbol) ? market.symbol : (chosen?.books?.[0] ?? "");
+    location.assign(`${location.pathname}?${new URLSearchParams({ venue: select.value, ...(symbol && { symbol }) })}`);
+  });
+}
+
+/** The search box: a combobox with a list of what matches, by keyboard or pointer. */
+function wireSearch() {
+  const box = byId("symbol-search");
+  const list = byId("symbol-list");
+  let found = [];
+  let active = -1;
+  let timer = 0;
+  let turn = 0;
+
+  const close = () => {
+    list.hidden = true;
+    active = -1;
+    box.setAttribute("aria-expanded", "false");
+    box.removeAttribute("aria-activedescendant");
+  };
+  const choose = (one) => {
+    close();
+    box.value = one.symbol;
+    if (one.symbol !== market.symbol || one.venue !== market.venue) {
+      location.assign(addressOf({ symbol: one.symbol, venue: one.venue }));
+    }
+  };
+  const point = (index) => {
+    active = index;
+    [...list.children].forEach((item, place) => item.setAttribute("aria-selected", String(place === index)));
+    if (index < 0) box.removeAttribute("aria-activedescendant");
+    else {
+      box.setAttribute("aria-activedescendant", `symbol-${index}`);
+      list.children[index].scrollIntoView({ block: "nearest" });
+    }
+  };
+  const show = (message = "") => {
+    list.replaceChildren(
+      ...(found.length === 0
+        ? [make("li", { class: "none", role: "option", "aria-disabled": "true", "aria-selected": "false", text: message })]
+        : found.map((one, index) =>
+            make(
+              "li",
+              {
+                role: "option", id: `symbol-${index}`, "aria-selected": "false",
+                on: { pointerdown: (event) => event.preventDefault(), click: () => choose(one) },
+              },
+              make("span", { text: one.symbol }),
+              make("small", { text: [one.venue, one.status === "TRADING" ? "" : one.status].filter(Boolean).join(" · ") }),
+            ),
+          )),
+    );
+    list.hidden = false;
+    box.setAttribute("aria-expanded", "true");
+  };
+  const search = async () => {
+    const mine = ++turn;
+    try {
+      const answer = await get("/api/symbols", { search: box.value.trim(), limit: MOST });
+      if (mine !== turn || document.activeElement !== box) return;
+      found = answer.symbols;
+      show("no symbol matches");
+      point(found.length && box.value.trim() ? 0 : -1);
+    } catch (error) {
+      if (mine !== turn) return;
+      found = [];
+      show(error.message);
+    }
+  };
+
+  box.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, SEARCH_AFTER_MS);
+  });
+  box.addEventListener("focus", () => box.select());
+  box.addEventListener("click", () => list.hidden && void search());
+  box.addEventListener("blur", () => {
+    turn += 1;
+    clearTimeout(timer);
+    close();
+    box.value = market.symbol;
+  });
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (list.hidden) void search();
+      else if (found.length) point((active + (event.key === "ArrowDown" ? 1 : -1) + found.length) % found.length);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      const typed = box.value.trim().toUpperCase();
+      const exact = found.find((one) => one.symbol.toUpperCase() === typed);
+      if (!list.hidden && active >= 0) choose(found[active]);
+      else if (exact) choose(exact);
+      else if (typed) choose({ symbol: typed, venue: market.venue });
+    } else if (event.key === "Escape") {
+      close();
+      box.value = market.symbol;
+    }
+  });
+}

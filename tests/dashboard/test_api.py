@@ -1,0 +1,249 @@
+"""The API, over a real socket."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from binmon.dashboard.feed import BookAnswered
+from binmon.dashboard.sources import Series
+from tests.dashboard.site import MARKET, PASSWORD, USER, Browser, Listener, Site, candle, trade, until, view
+
+BTC = {"venue": "binance", "symbol": "BTCUSDT"}
+
+
+def error(browser: Browser, path: str, **params: object) -> tuple[int, str, str]:
+    """Status, code and message."""
+    answer = browser.get(path, params=params)  # type: ignore[arg-type]
+    problem = answer.json()["error"]
+    return answer.status_code, problem["code"], problem["message"]
+
+
+def test_candles(site: Site) -> None:
+    browser = site.browser()
+    loading = browser.get("/api/candles", params={**BTC, "interval": "1m"}).json()
+    assert (loading["state"], loading["candles"]) == ("loading", [])
+    until(lambda: bool(site.sources.followed))
+    assert site.sources.followed[-1] == (frozenset([(*MARKET, "1m")]), frozenset()), "whoever asks has it followed"
+    candles = tuple(candle(60_000 * number, closed=True) for number in range(10))
+    site.sources.series_of[*MARKET, "1m"] = Series("live", candles)
+    found = browser.get("/api/candles", params={**BTC, "interval": "1m", "limit": 2}).json()
+    assert found == {
+        **BTC,
+        "interval": "1m",
+        "state": "live",
+        "candles": [
+            [480_000, "100.50", "100.50", "100.50", "100.50", "1.50000000", True],
+            [540_000, "100.50", "100.50", "100.50", "100.50", "1.50000000", True],
+        ],
+    }
+
+
+def test_trades(site: Site) -> None:
+    browser = site.browser()
+    site.sources.before = [trade(1), trade(2)]
+    assert [one[0] for one in browser.get("/api/trades", params=BTC).json()["trades"]] == [1, 2]
+    until(lambda: bool(site.sources.followed))
+    for number in (2, 3, 4):  # the second was there before we listened, and is not told twice
+        site.inbox.offer(trade(number, "100.50000000"))
+    until(lambda: len(browser.get("/api/trades", params=BTC).json()["trades"]) == 4)
+    assert browser.get("/api/trades", params={**BTC, "limit": 1}).json()["trades"] == [
+        [4, 1004, "100.50000000", "0.5", "sell"]
+    ]
+
+
+def test_a_book(site: Site) -> None:
+    browser = site.browser()
+    found = browser.get("/api/book", params=BTC).json()
+    assert found == {
+        **BTC,
+        "synced": True,
+        "update_id": 7,
+        "event_time_ms": 5000,
+        "age_ms": 12.5,
+        "bids": [["100.5", "1.5"], ["100.25", "0.00001"]],
+        "asks": [["101.5", "1.5"], ["101.25", "0.00001"]],
+    }
+    assert error(browser, "/api/book", venue="binance", symbol="SOLUSDT")[:2] == (404, "no_book")
+    site.sources.answers = False
+    assert error(browser, "/api/book", **BTC)[:2] == (503, "behind")
+
+
+def test_symbols(site: Site) -> None:
+    browser = site.browser()
+    site.sources.entries += site.sources.new
+    found = browser.get("/api/symbols").json()
+    assert (found["new_count"], found["total"]) == (1, 3)
+    assert [(one["symbol"], one["new"]) for one in found["symbols"]] == [
+        ("BTCUSDT", False),
+        ("ETHUSDT", False),
+        ("NEWUSDT", True),
+    ]
+    assert [one["symbol"] for one in browser.get("/api/symbols?search=eth").json()["symbols"]] == ["ETHUSDT"]
+    assert [one["symbol"] for one in browser.get("/api/symbols?new=1").json()["symbols"]] == ["NEWUSDT"]
+    assert len(browser.get("/api/symbols?limit=1").json()["symbols"]) == 1
+    assert error(browser, "/api/symbols", venue="nope")[:2] == (404, "unknown_venue")
+    assert browser.post("/api/symbols/seen", headers=browser.csrf).json() == {"new_count": 0}
+    assert browser.get("/api/symbols").json()["new_count"] == 0
+    site.add_user("bert")
+    assert site.browser("bert").get("/api/symbols").json()["new_count"] == 1, "each user for himself"
+
+
+@pytest.mark.parametrize("path", ["/api/candles", "/api/trades", "/api/book"])
+def test_an_unknown_symbol_is_answered_with_what_was_perhaps_meant(site: Site, path: str) -> None:
+    browser = site.browser()
+    more = {"interval": "1m"}
+    status, code, message = error(browser, path, venue="binance", symbol="BTCUSD", **more)
+    assert (status, code) == (404, "unknown_symbol")
+    assert "did you mean BTCUSDT" in message
+    assert error(browser, path, venue="nope", symbol="BTCUSDT", **more)[:2] == (404, "unknown_venue")
+    assert error(browser, path, symbol="BTCUSDT", **more) == (400, "missing", "expected the parameter venue")
+    assert "\n" not in error(browser, path, venue="binance", symbol="x\n" * 1000, **more)[2]
+
+
+@pytest.mark.parametrize("page", ["/candles", "/trades", "/book"])
+def test_an_unknown_symbol_in_the_address_of_a_page(site: Site, page: str) -> None:
+    answer = site.browser().get(page, params={"venue": "binance", "symbol": "BTCUSD"})
+    assert answer.status_code == 404
+    assert f"{page}?venue=binance&amp;symbol=BTCUSDT" in answer.text
+    assert site.browser().get(page, params={"venue": "n'ope<b>", "symbol": "x"}).status_code == 404
+
+
+def test_pages_choose_what_the_configuration_has_first(site: Site) -> None:
+    text = site.browser().get("/candles").text
+    assert '"symbol": "BTCUSDT"' in text
+    assert '"interval": "5m"' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/candles?venue=binance&symbol=BTCUSDT&interval=7m", "unknown_interval"),
+        ("/api/candles?venue=binance&symbol=BTCUSDT&interval=1m&limit=0", "bad_parameter"),
+        ("/api/candles?venue=binance&symbol=BTCUSDT&interval=1m&limit=9999999", "bad_parameter"),
+        ("/api/candles?venue=binance&symbol=BTCUSDT&interval=1m&limit=-1", "bad_parameter"),
+        ("/api/candles?venue=binance&symbol=BTCUSDT&interval=1m&limit=²", "bad_parameter"),
+        ("/api/book?venue=binance&symbol=BTCUSDT&levels=1e3", "bad_parameter"),
+        ("/api/latency?since_s=soon", "bad_parameter"),
+        ("/api/stream", "missing"),
+        ("/api/stream?topics=,", "bad_topics"),
+        ("/api/stream?topics=nope", "bad_topics"),
+        ("/api/stream?topics=candles:binance:BTCUSDT", "bad_topics"),
+        ("/api/stream?topics=trades:binance:BTCUSD", "unknown_symbol"),
+        ("/api/stream?topics=trades:nope:BTCUSDT", "unknown_venue"),
+        ("/api/stream?topics=candles:binance:BTCUSDT:7m", "unknown_interval"),
+        ("/api/stream?topics=book:binance:SOLUSDT", "no_book"),
+    ],
+)
+def test_mistakes_are_named(site: Site, path: str, code: str) -> None:
+    answer = site.browser(None).get(path, headers=site.token())
+    assert answer.json()["error"]["code"] == code
+    assert answer.status_code in (400, 404)
+
+
+def test_settings_are_of_each_user(site: Site) -> None:
+    site.add_user("bert")
+    browser = site.browser()
+    document = {"theme": "dark", "candle_lines": {"binance:BTCUSDT:1m": {"above": "70000.10"}}, "ä": [1, None, True]}
+    assert browser.get("/api/settings").json() == {}
+    assert browser.put("/api/settings", json=document, headers=browser.csrf).json() == document
+    assert browser.get("/api/settings").json() == document
+    assert site.browser("bert").get("/api/settings").json() == {}
+    for body in ("", "[]", "{", '"x"', '{"a": NaN}', "[" * 5000, "\xff"):
+        refused = browser.put("/api/settings", data=body.encode("latin-1"), headers=browser.csrf)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "not_json"), body[:10]
+    large = browser.put("/api/settings", data=json.dumps({"x": "y" * 17_000}), headers=browser.csrf)
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
+    assert browser.get("/api/settings").json() == document
+
+
+# Tokens ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_made_used_and_revoked(site: Site) -> None:
+    browser = site.browser()
+    made = browser.post("/api/tokens", json={"name": "my script"}, headers=browser.csrf).json()
+    header = {"Authorization": f"Bearer {made['token']}"}
+    (before,) = browser.get("/api/tokens").json()["tokens"]
+    assert (before["id"], before["name"], before["last_used_ms"]) == (made["id"], "my script", None)
+    script = site.browser(None)
+    assert script.get("/api/tops", headers=header).status_code == 200
+    assert script.put("/api/settings", json={"a": 1}, headers=header).status_code == 200, "no form, so nothing to forge"
+    assert browser.get("/api/tokens").json()["tokens"][0]["last_used_ms"] is not None
+    assert made["token"] not in str(site.state.execute("SELECT * FROM dashboard_tokens"))
+    listener = Listener(site, "alerts", header)
+    assert listener.next().kind == "hello"
+    assert browser.delete(f"/api/tokens/{made['id']}", headers=browser.csrf).status_code == 200
+    assert script.get("/api/tops", headers=header).status_code == 401
+    assert list(listener.events()) == [], "its streams end, too"
+    listener.close()
+    assert browser.delete(f"/api/tokens/{made['id']}", headers=browser.csrf).status_code == 404
+    assert browser.delete(f"/api/tokens/{10**30}", headers=browser.csrf).status_code == 404
+
+
+def test_a_token_of_another_user_cannot_be_revoked(site: Site) -> None:
+    site.add_user("bert")
+    token, _ = site.accounts.add_token("bert", "his", 1)
+    browser = site.browser()
+    assert browser.delete(f"/api/tokens/{token.id}", headers=browser.csrf).status_code == 404
+    assert len(site.accounts.tokens("bert")) == 1
+    assert browser.get("/api/tokens").json() == {"tokens": []}
+
+
+def test_a_token_can_neither_make_tokens_nor_change_the_password(site: Site) -> None:
+    header, script = site.token(), site.browser(None)
+    for method, path in (
+        ("GET", "/api/tokens"),
+        ("POST", "/api/tokens"),
+        ("DELETE", "/api/tokens/1"),
+        ("POST", "/api/password"),
+    ):
+        answer = script.request(method, path, headers=header, json={"name": "x"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "session_needed"), path
+
+
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", "Bearer x", "Bearer binmon_x", "Basic YTpi", "Bearer binmon_" + "ä" * 43]
+)
+def test_what_is_no_token_is_none(site: Site, value: str) -> None:
+    site.token()
+    answer = site.browser(None).get("/api/status", headers={"Authorization": value.encode()})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_wrong_token_is_not_made_good_by_a_cookie(site: Site) -> None:
+    """Else a page elsewhere could send a form with a header that switches the check of forms off."""
+    browser = site.browser()
+    assert browser.post("/api/symbols/seen", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+# Password -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_password_is_changed_and_other_sessions_end(site: Site) -> None:
+    browser, other = site.browser(), site.browser()
+    csrf = browser.csrf
+
+    def change(current: str, new: str) -> tuple[int, str]:
+        answer = browser.post("/api/password", json={"current": current, "new": new}, headers=csrf)
+        return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+    assert change("not-the-password", "brave-herons-dive-4") == (400, "wrong_password")
+    assert change(PASSWORD, "anna") == (400, "weak_password")
+    assert change(PASSWORD, "") == (400, "bad_member")
+    assert other.get("/").status_code == 200
+    assert change(PASSWORD, "brave-herons-dive-4") == (200, "")
+    assert browser.get("/").status_code == 200
+    assert other.get("/").status_code == 303
+    assert site.browser(None).log_in(USER, PASSWORD).status_code == 403
+    assert site.browser(None).log_in(USER, "brave-herons-dive-4").status_code == 303
+
+
+def test_an_answer_of_the_keeper_that_nobody_waits_for_any_more_is_no_trouble(site: Site) -> None:
+    from binmon.dashboard.topics import Topic
+
+    site.inbox.offer(BookAnswered(Topic.parse("book:binance:BTCUSDT"), view(3)))
+    site.inbox.offer(object())
+    assert site.browser().get("/api/tops").json()["tops"][0]["state"] == "synced"
