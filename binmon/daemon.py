@@ -75,6 +75,7 @@ log = structlog.get_logger("binmon.daemon")
 
 STOP_WITHIN_S = 4.5  # the contract says five
 _TICK_S = 0.2
+_STRICT_FOR_S = 30.0  # since the start: for so long somebody is there who has just written the configuration
 _START_TICK_S = 0.02  # while a venue is waited for
 # Garbage is counted by references; cycles are rare here. Looking for them through a market of books stops all threads
 # for 100 ms, so that is done seldom, and what has come to stay is left out.
@@ -230,6 +231,17 @@ class Daemon:
             recording.publisher.told.add(dashboard.tops)
             alerts.listen(dashboard.alerts)
 
+    def _take_in(self, arrival: Arrival, starts: VenueStarts) -> None:
+        """At the start, what is wrong with the configuration ends the run. A venue that comes back after hours without a
+        symbol that is wanted of it costs its own parts alone: others have run all the while."""
+        try:
+            self._on_arrival(arrival)
+        except ConfigError as error:
+            if starts.for_s < _STRICT_FOR_S or not (self._books or self._latency):
+                raise
+            starts.left_out[arrival.venue] = str(error)
+            log.error("venue.left_out", venue=arrival.venue, key=error.key, reason=error.problem)
+
     def _on_arrival(self, arrival: Arrival) -> None:
         """A venue has answered: its parts are built, with the configuration that is in force now."""
         ground, venues = self._ground, self._venues
@@ -317,7 +329,7 @@ class Daemon:
             self._supervisor.tick(now_s)
             logging.tick()
             while self._starts is not None and (arrival := self._starts.take()) is not None:
-                self._on_arrival(arrival)
+                self._take_in(arrival, self._starts)
             if self._watching is not None:
                 self._watching.desk.tick()
             if self._reloader is not None:
@@ -378,6 +390,8 @@ class Daemon:
             log.error("worker.late", worker=name, error="it did not end within the deadline")
         if self._sandbox is not None:
             self._sandbox.stop(deadline)
+        if self._dashboard is not None:
+            self._dashboard.close()
         if self._state is not None:
             self._state.close()
         logging.flush_repeats()

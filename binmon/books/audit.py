@@ -77,6 +77,8 @@ def audit(follower: Follower, decoder: MarketDecoder) -> AuditReport:
     for update in follower.updates:
         if update.last_update_id <= snapshot.last_update_id:
             book.apply(update, 0)
+            if book.window is not None:
+                book.settle()  # what leaves the window must leave it at once
         else:
             if update.first_update_id <= snapshot.last_update_id:
                 straddling = update

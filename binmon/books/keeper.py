@@ -591,14 +591,20 @@ class BookKeeper(Worker):
             self._output.row(kept)
 
     def _publish_change(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> None:
-        """Publish the top when ``update`` changed it; the book itself is not merged for that."""
-        if not self._apply_to_touch(kept, touch, update, now_s):
+        """Publish the top when ``update`` changed it; the book itself is not merged for that, unless it is anyhow."""
+        if self._cuts:
+            # only the book knows what has left the window; it was settled with the update
+            best = kept.book.best() if kept.sync.state is SyncState.SYNCED else kept.top
+        elif not self._apply_to_touch(kept, touch, update, now_s):
             return
-        if touch.crossed:
+        elif touch.crossed:
             kept.sync.invalidate("crossed book", now_s)
-        elif touch.best != kept.top:
-            kept.top = touch.best
-            self._output.top(kept, touch.best)
+            return
+        else:
+            best = touch.best
+        if best != kept.top:
+            kept.top = best
+            self._output.top(kept, best)
 
     def _apply_to_touch(self, kept: KeptBook, touch: Touch, update: DepthUpdate, now_s: float) -> bool:
         """False when the book is on its way to a resync: the update was unreadable, or a row showed it wrong."""

@@ -215,6 +215,9 @@ def _addresses(config: Config) -> Iterator[Problem]:
         valid = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
         if not host or not valid or (":" in host and not re.fullmatch(r"\[.+\]", host)):
             yield key, f"expected host:port with a port from 0 to 65535, got {listen!r}"
+    for index, name in enumerate(dashboard.hosts):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            yield f"dashboard.hosts[{index}]", f"expected a name such as binmon.example.org, no port, got {name!r}"
     if (
         dashboard.enabled
         and metrics.enabled

@@ -248,7 +248,7 @@ class DashboardFeed(PageWorker):
                 if not (self._accounts.has_token(int(key)) if kind == "token" else self._accounts.touch(key, now_ms)):
                     over.add(owner.key)
         except StateFailed as error:
-            log.warning("dashboard.failed", source="sessions", error=str(error))
+            log.error("dashboard.failed", source="sessions", error=str(error))
         if over:
             self._streams.end(frozenset(over))
 

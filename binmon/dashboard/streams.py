@@ -9,10 +9,10 @@ sent, and its outbox. It is dropped when the outbox overflows, or when nothing c
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -32,6 +32,7 @@ _LOOK_S = 0.5
 _PIECE = 64 << 10
 _SEND_BUFFER = 128 << 10
 _BEAT = b": beat\n\n"
+_AT_ONCE = struct.pack("ii", 1, 0)  # on, for no time (socket(7), SO_LINGER)
 _GONE_AFTER_MS = 60_000  # a peer that acknowledges nothing for so long is gone (tcp(7), TCP_USER_TIMEOUT)
 
 
@@ -81,9 +82,9 @@ class StreamServer(PageWorker):
         self._ended: queue.SimpleQueue[frozenset[str]] = queue.SimpleQueue()  # keys of owners
         self._streams: dict[int, _Stream] = {}
         self._awake = threading.Event()
-        self._bell_out, self._bell_in = os.pipe()
+        self._bell_out, self._bell_in = socket.socketpair()
         for end in (self._bell_out, self._bell_in):
-            os.set_blocking(end, False)
+            end.setblocking(False)
         hub.wake = self.ring
 
     # What others call ---------------------------------------------------------------------------------------------
@@ -134,13 +135,13 @@ class StreamServer(PageWorker):
         """There is something to do."""
         if not self._awake.is_set():
             self._awake.set()
-            with contextlib.suppress(BlockingIOError):  # it rings already
-                os.write(self._bell_in, b"!")
+            with contextlib.suppress(OSError):  # it rings already, or there is nobody any more
+                self._bell_in.send(b"!")
 
     def close(self) -> None:
         """Give back what it has of the system; once ``run`` has ended for good."""
-        os.close(self._bell_in)
-        os.close(self._bell_out)
+        self._bell_in.close()
+        self._bell_out.close()
 
     # The worker ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class StreamServer(PageWorker):
             stream = key.data
             if stream is None:
                 with contextlib.suppress(BlockingIOError):
-                    os.read(self._bell_out, 4096)
+                    self._bell_out.recv(4096)
                 continue
             if events & selectors.EVENT_READ and not self._reads(stream):
                 self._close(selector, stream)
@@ -196,6 +197,8 @@ class StreamServer(PageWorker):
         if reason is not None:
             self.dropped_count += 1
             log.warning("dashboard.dropped", user=stream.owner.user, reason=reason)
+            # reset: else the kernel would keep what waits for as long as the browser does not read it
+            stream.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self._close(selector, stream)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if stream.waits_for_room else 0)

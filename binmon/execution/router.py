@@ -183,7 +183,16 @@ class OrderRouter:
     def _kept(self, decision: Decision) -> Decision:
         """Log a decision and keep it."""
         document, side = decision.document(), decision.comparison.side
-        log.info("execution.decided", **document)
+        log.info(
+            "execution.decided",
+            symbol=document["symbol"],
+            side=document["side"],
+            size=document["size"],
+            chosen=document["chosen"],
+            reason=document["reason"],
+            ordering=document["ordering"],
+            venues=document["venues"],
+        )
         number = None
         try:
             number = self._history.decided(

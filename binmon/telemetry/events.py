@@ -144,6 +144,12 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("stream.close_unsent", "debug", "connection reason", "A close frame found no connection any more."),
     _event("snapshot.failed", "warning", "venue symbol error retry_after_s", "A REST snapshot failed; tried again."),
     _event("venue.unreachable", "error", "venue error delay_s", "The venue does not answer at the start; tried again."),
+    _event(
+        "venue.left_out",
+        "error",
+        "venue key reason",
+        "A venue that answered late cannot be used as configured: its parts are left out, the others go on.",
+    ),
     _event("book.state", "info", "venue symbol from to reason update_id?", "A book went from one state to another."),
     _event("book.gap", "warning", "venue symbol expected first_update_id last_update_id", "Updates are missing."),
     _event(

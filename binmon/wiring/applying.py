@@ -89,7 +89,7 @@ def prepare(
             if wrong is not None:
                 raise wrong
         wanted = tuple(addressees(config.alerts.notify)) if _NOTIFY in keys else None
-        instruments = _instruments(config, venues, stop) if keys & set(_SELECTION) else None
+        instruments = _instruments(running.config, config, venues, stop) if keys & set(_SELECTION) else None
         if keys & set(_WATCH):
             _check_watched(running.config.watch, config.watch, watching or {}, stop)
         # a section that is not there is no wish
@@ -108,11 +108,16 @@ def prepare(
 
 
 def _instruments(
-    config: Config, venues: Mapping[str, Venue], stop: threading.Event
+    running: Config, config: Config, venues: Mapping[str, Venue], stop: threading.Event
 ) -> dict[str, Mapping[str, Instrument]]:
-    """The symbols of each venue that books are kept of, if those that are wanted are among them."""
+    """The symbols of each venue of which other books are wanted than before, if these are among them. The other venues are
+    not asked: one that is down keeps nobody from changing what concerns another."""
     instruments: dict[str, Mapping[str, Instrument]] = {}
+    before = set(running.books.selections())
+    changed = {one.venue for one in before ^ set(config.books.selections())}
     for selection in config.books.selections():
+        if selection.venue not in changed:
+            continue
         venue = venues.get(selection.venue)
         if venue is None:
             problem = f"'{selection.venue}': no books of this venue were kept so far; to begin with it needs a restart"
@@ -241,7 +246,9 @@ class Applier:
         for name in self._books:
             settings = listing_settings_of(prepared.loaded.config, name)
             # None: what is selected stays; a venue that nothing is selected of any more lists nothing to keep
-            listed = None if prepared.instruments is None else prepared.instruments.get(name, {})
+            selected = any(one.venue == name for one in prepared.loaded.config.books.selections())
+            asked = prepared.instruments or {}
+            listed = asked.get(name) if selected or prepared.instruments is None else {}
             self._waiting.append(partial(self._watch.newcomers.select, name, settings, listed))
 
     def _watched(self, prepared: Prepared) -> None:

@@ -220,6 +220,7 @@ class DashboardParts:
     alerts: Channel[Notification]
     server: DashboardServer
     streams: StreamServer
+    states: tuple[State, ...]  # its own connections
 
     def arrived(self, venue: str, instruments: Mapping[str, Instrument]) -> None:
         """A venue has answered. Belongs to the main thread."""
@@ -228,6 +229,12 @@ class DashboardParts:
     def measured(self, measurement: Measurement) -> None:
         """An order is settled. Any thread."""
         self.inbox.offer(timed_order(measurement))
+
+    def close(self) -> None:
+        """Give back what it has of the system, once its workers have ended."""
+        for state in self.states:
+            state.close()
+        self.streams.close()
 
     def section(self) -> Section:
         """The dashboard on ``/healthz``."""
@@ -276,8 +283,9 @@ def wire_dashboard(
     from binmon.dashboard.streams import StreamServer
 
     path = Path(ground.config.state.path)
-    sources = DaemonSources(lambda: ground.config, health, venues, books, desk, State(path))
-    accounts = Accounts(State(path), Lifetimes(int(section.session_hours * 3_600_000)))
+    states = State(path), State(path)
+    sources = DaemonSources(lambda: ground.config, health, venues, books, desk, states[0])
+    accounts = Accounts(states[1], Lifetimes(int(section.session_hours * 3_600_000)))
     hub, memory = Hub(), Memory()
     streams = StreamServer("dashboard-streams", hub, most_streams=section.most_streams)
     access = Access(accounts, section.hosts)
@@ -288,6 +296,9 @@ def wire_dashboard(
         server = DashboardServer("dashboard", section.listen, application)
     except ConfigError as error:
         log.warning("dashboard.off", reason=str(error))
+        streams.close()
+        for state in states:
+            state.close()
         return None
     inbox: Channel[Any] = Channel("dashboard", _INBOX, Overflow.DROP_NEWEST)
     tops: Channel[TopOfBook] = Channel("dashboard-tops", _TOPS, Overflow.DROP_OLDEST)
@@ -304,7 +315,7 @@ def wire_dashboard(
     add(server, stage=_STAGE)
     if not accounts.exist():
         log.info("dashboard.no_accounts", reason="nobody can log in yet: binmon users add NAME")
-    return DashboardParts(sources, inbox, tops, alerts, server, streams)
+    return DashboardParts(sources, inbox, tops, alerts, server, streams, states)
 
 
 def timed_order(one: Measurement) -> TimedOrder:

@@ -124,9 +124,11 @@ def _clock_document(clock: VenueClock) -> dict[str, float | None]:
 def start_section(starts: VenueStarts | None) -> Section:
     """Which venues have not answered since the start, on ``/healthz``."""
     if starts is None:
-        return [], {"waiting_for": []}
+        return [], {"waiting_for": [], "left_out": {}}
     problems = [f"{name} has not answered since the start" for name in starts.waiting if starts.for_s > PATIENCE_S]
-    return problems, {"waiting_for": list(starts.waiting)}
+    left_out = dict(starts.left_out)
+    problems += [f"{name} is left out: {reason}" for name, reason in left_out.items()]
+    return problems, {"waiting_for": list(starts.waiting), "left_out": left_out}
 
 
 def latency_section(monitor: LatencyMonitor, probe: OrderProbe, stream: UserStream) -> Callable[[], Section]:

@@ -151,6 +151,7 @@ class VenueStarts:
         self._venues, self._stop = venues, stop
         self._answers: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self.waiting: tuple[str, ...] = ()
+        self.left_out: dict[str, str] = {}  # venues that came late and cannot be used as configured, and why
         self._began_s = 0.0
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binmon.books.feeds import FeedOutlets
@@ -189,6 +189,7 @@ def test_the_end_of_the_only_connection_waits_for_the_next() -> None:
     assert sync.state is SyncState.SYNCED and sync.epoch == 2
 
 
+@settings(deadline=None)
 @given(
     events=st.lists(
         st.sampled_from(["next", "next", "next", "skip", "snapshot", "down", "up", "tick", "wrong"]), max_size=60

@@ -32,18 +32,23 @@ Wire = Callable[..., DashboardParts | None]
 def wire(tmp_path: Path) -> Iterator[Wire]:
     """Builds the page of a daemon with nothing but a venue that has not answered."""
     grounds: list[Ground] = []
+    made: list[DashboardParts] = []
 
     def make(section: str = "{listen: '127.0.0.1:0'}", desk: WatchDesk | None = None) -> DashboardParts | None:
         file = tmp_path / "config.yaml"
         file.write_text(f"dashboard: {section}\nstate: {{path: {tmp_path}/state.db}}\nlatency: {{threshold_ms: 321}}\n")
         ground = Ground(load(file, {}), Supervisor(), State(tmp_path / "state.db"), threading.Event())
         grounds.append(ground)
-        return wire_dashboard(ground, lambda: (True, {"ok": True}), ["binance"], {}, desk)
+        parts = wire_dashboard(ground, lambda: (True, {"ok": True}), ["binance"], {}, desk)
+        made.extend([] if parts is None else [parts])
+        return parts
 
     yield make
     for ground in grounds:
         assert ground.supervisor.stop(Deadline(30.0)) == []
         ground.state.close()
+    for parts in made:
+        parts.close()
 
 
 def lines(wire: Wire, section: str = "{listen: '127.0.0.1:0'}") -> tuple[DashboardParts | None, list[tuple[str, str]]]:

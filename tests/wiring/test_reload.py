@@ -521,3 +521,28 @@ def test_what_recordings_say_of_their_origin() -> None:
     assert facts is origin.facts
     # what is no longer listed has rows in the live segment
     assert facts.instruments == {("binance", "BTCUSDT"): btc, ("binance", "ETHUSDT"): eth}
+
+
+def test_only_venues_of_which_other_books_are_wanted_are_asked(tmp_path: Path) -> None:
+    asked: list[str] = []
+    zero = Decimal(0)
+
+    def venue(name: str) -> Any:
+        def instruments(stop: threading.Event) -> dict[str, Instrument]:
+            asked.append(name)
+            return {one: Instrument(name, one, one, "USDT", "TRADING", zero, zero) for one in ("BTCUSDT", "ETHUSDT")}
+
+        return SimpleNamespace(name=name, instruments=instruments)
+
+    def text(of_binance: str) -> str:
+        return (
+            f"books: {{venue: [{{venue: binance, symbols: {of_binance}}}, {{venue: bybit, symbols: [BTCUSDT]}}]}}\n"
+            "latency: {enabled: false}"
+        )
+
+    path = tmp_path / "config.yaml"
+    running = loaded(path, text("[BTCUSDT]"))
+    path.write_text(text("[BTCUSDT, ETHUSDT]"))
+    venues = {name: venue(name) for name in ("binance", "bybit")}
+    prepared = prepare(running, {}, venues, None, threading.Event())
+    assert asked == ["binance"] and prepared.instruments is not None and set(prepared.instruments) == {"binance"}
