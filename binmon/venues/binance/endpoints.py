@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import urllib.parse
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from binmon.config.checks import is_loopback
+from binmon.venues.environments import Hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +31,7 @@ URLS = {
     ),
 }
 
-# from the one where a mistake costs nothing to the one where it costs money
-ENVIRONMENTS = ("sandbox", "testnet", "demo", "production")
-_PLAIN_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\](:\d*)?|[A-Za-z0-9.\-]+(:\d*)?")
-_TESTNET = re.compile(r"([a-z0-9\-]+\.)*testnet\.binance\.vision")
-_DEMO = re.compile(r"demo-[a-z0-9\-]+\.binance\.com")
-
-
-def environment_of(url: str) -> str:
-    """Where requests to ``url`` end up: ``sandbox`` (this machine), ``testnet``, ``demo`` or ``production``.
-
-    The address alone is looked at, for it decides whose money an order spends, whatever the configuration calls it.
-    What is not known to be harmless is production: an unknown host may be a gateway to it. So is an address that is
-    written so unusually that two programs may read two hosts in it.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
-        _ = parts.port  # raises for one that is none
-    except ValueError:
-        return "production"
-    if not host or not _PLAIN_HOST.fullmatch(parts.netloc):
-        return "production"
-    if is_loopback(host):
-        return "sandbox"
-    if _TESTNET.fullmatch(host):
-        return "testnet"
-    if _DEMO.fullmatch(host):
-        return "demo"
-    return "production"
-
-
-def environment_of_all(urls: Iterable[str]) -> str:
-    """The most serious environment of several addresses that are used together; of none it is production."""
-    found = [ENVIRONMENTS.index(environment_of(url)) for url in urls]
-    return ENVIRONMENTS[max(found)] if found else "production"
+_HOSTS = Hosts(
+    testnet=re.compile(r"([a-z0-9\-]+\.)*testnet\.binance\.vision"), demo=re.compile(r"demo-[a-z0-9\-]+\.binance\.com")
+)
+environment_of, environment_of_all = _HOSTS.environment_of, _HOSTS.environment_of_all
