@@ -133,7 +133,7 @@ def test_figures_of_everything() -> None:
     assert found["binmon_book_apply_lag_seconds", "binance"].count == 1
     # everything that is declared is given, but what needs a thread, which is below, and what the parts themselves give
     others = re.compile(
-        "binmon_(alerts|config|incidents|latency|log|orders|user_stream|clock_(uncertainty|drift|steps))_"
+        "binmon_(alerts|config|dashboard|incidents|latency|log|orders|publish|watch|user_stream|clock_(uncertainty|drift|steps))_"
     )
     declared = {metric.name for metric in METRICS if not others.match(metric.name)}
     assert {name for name, *_ in found} == declared - {"binmon_worker_cpu_seconds_total"}

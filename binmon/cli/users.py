@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
         description="Removes an account, with its logins, tokens and settings.",
         examples={"binmon users remove anna": "whoever is logged in as anna is not any more"},
     )
-    remove.add_argument("name", metavar="NAME", help="the account")
+    remove.add_argument("name", metavar="NAME", help="the account to remove")
     listing = declare(
         actions,
         "list",

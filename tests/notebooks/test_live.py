@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import structlog
 
 import binmon
 from binmon.errors import ConfigError
@@ -86,6 +87,7 @@ def test_a_loop_that_is_left_ends_it(venue: Sandbox, tmp_path: Path) -> None:
 
 
 def test_the_log_is_silent_unless_asked_for(venue: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()  # a command that ran in this process before has set the log up
     with binmon.trades("BTCUSDT", above=1, config=tmp_path / "config.yaml") as stream:
         next(stream)
     output, errors = capsys.readouterr()

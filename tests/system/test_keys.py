@@ -133,7 +133,7 @@ def test_what_is_wrong_at_the_venue(
         (lambda c, d: c["venues"]["binance"]["endpoints"].pop("ws_api"), "venues.binance.endpoints.ws_api: missing"),
         (lambda c, d: c["venues"]["binance"].update(session_logon=True), "venues.binance.session_logon: needs an Ed25519"),
         (lambda c, d: c["latency"].update(symbol="NOPEUSDT"), "latency.symbol: NOPEUSDT is not listed"),
-        (lambda c, d: c["latency"].update(venue="bybit"), "latency.venue: 'bybit'"),
+        (lambda c, d: c["latency"].update(venue="kraken"), "latency.venue: expected a venue with orders"),
         (lambda c, d: c["alerts"].update(notify=["slack://nonsense"]), "alerts.notify[0]"),
     ],
 )  # fmt: skip

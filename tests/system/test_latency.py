@@ -65,7 +65,8 @@ def test_exactly_the_delayed_orders_alert_and_are_measured_right(venue: Sandbox,
         assert line["class"] == "late" and line["threshold_ms"] == 500
         assert line["over_ms"] == pytest.approx(line["sent_to_report_ms"] - 500)
         assert line["sent_to_report_ms"] >= 700
-        assert line["event_to_receive_ms"] + line["uncertainty_ms"] >= 700
+        # the venue stamps the event when it comes to it, which on a loaded machine is a moment after the match
+        assert line["event_to_receive_ms"] + line["uncertainty_ms"] >= 650
     # of several, as a loaded machine may wake the daemon late: that delay is real, and measured as well
     assert statistics.median(line["sent_to_report_ms"] for line in delayed) < 725
     assert process.events("alert.raised", alert="latency.delayed")

@@ -281,10 +281,10 @@ def test_what_needs_a_restart_is_named_and_left(venue: Sandbox, daemon: Start) -
     (started,) = process.events("daemon.started")
     config["books"]["depth"] = 100
     config["venues"]["binance"]["api_secret"] = "an0ther"
-    config["watch"] = {"listings": {"enabled": False}}
+    config["watch"] = {"listings": {"enabled": False, "interval_s": 90}}  # off already in these tests
     line = reload(process, config)
     assert line["restart_needed"] == ["venues.binance.api_secret", "books.depth"]
-    assert changed(line) == {"watch.listings.enabled": (True, False)} and line["unused"] == ["watch.listings.enabled"]
+    assert changed(line) == {"watch.listings.interval_s": (60.0, 90)} and line["unused"] == []
     assert line["config_hash"] != started["config_hash"]
     again = reload(process)
     assert again["restart_needed"] == line["restart_needed"] and again["changes"] == []
