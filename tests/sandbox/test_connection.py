@@ -19,9 +19,8 @@ def close_code(stream, timeout=5):
 def test_answered_pings_keep_the_connection(start_exchange):
     exchange = start_exchange(ping_interval_s=0.25, pong_timeout_s=0.6)
     stream = exchange.stream("/ws")
-    deadline = time.monotonic() + 1.4
     payloads = set()
-    while time.monotonic() < deadline:
+    while len(payloads) < 6:
         opcode, data = stream.frame()
         assert opcode == 0x9
         payloads.add(data)
