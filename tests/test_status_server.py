@@ -142,6 +142,8 @@ def test_an_address_of_the_new_internet():
     server.close()
 
 
+# the socket of a connection whose thread never began is the collector's
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_connections_for_which_there_was_no_thread_take_no_place(running, monkeypatch):
     start, refused = threading.Thread.start, []
 
