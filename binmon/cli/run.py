@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import importlib.abc
 import sys
 from typing import Any, Literal
 
@@ -43,9 +44,32 @@ def run(args: argparse.Namespace) -> int:
     if sys.stderr is not None:  # else 2 may be anybody's file
         faulthandler.enable(2)
     loaded = args.load_full_config()
+    _load_arrow_alone()
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")
     set_up_log(loaded.config.logging, log_format, sys.stdout)
     # Short numpy calls of one worker beside a busy one wait for the interpreter's switch interval; the default of
     # 5 ms costs them most of their speed, and half a millisecond a whole market's.
     sys.setswitchinterval(0.0001)
     return int(Daemon(loaded).run())
+
+
+class _NoPandas(importlib.abc.MetaPathFinder):
+    """Says of pandas that it is not installed."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Part of the import system."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the daemon does without pandas", name=fullname)
+
+
+def _load_arrow_alone() -> None:
+    """Arrow looks for pandas, once, when it makes its first array. Where analysts have it installed, that would cost the
+    daemon 54 MB and half a second in which all threads wait, for what only readers of recordings use."""
+    import pyarrow as pa
+
+    absent = _NoPandas()
+    sys.meta_path.insert(0, absent)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(absent)

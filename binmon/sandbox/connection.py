@@ -358,7 +358,7 @@ class Connection:
         """TCP FIN without a close frame; the client's answer is awaited, as closing at once could reset."""
         self.delivering = False
         self.outbox.close()
-        self._closing_until = time.monotonic() + _CLOSE_WAIT_S
+        self._closing_until = self._closing_until or time.monotonic() + _CLOSE_WAIT_S
         self._shut_sending()
 
     def _reset(self) -> None:

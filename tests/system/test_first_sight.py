@@ -57,6 +57,9 @@ def test_the_shipped_configuration(daemon: Callable[..., DaemonProcess]) -> None
     (sandbox,) = process.events("sandbox.started")
     process.process.send_signal(signal.SIGHUP)
     process.wait_for("config.reloaded")
+    # what only analysts need is not carried along, though it is installed here
+    libraries = Path(f"/proc/{process.process.pid}/maps").read_text()
+    assert "/pyarrow/" in libraries and "/pandas/" not in libraries
     assert process.stop() == 0 and process.stop_took_s < 5.0
     assert not psutil.pid_exists(sandbox["pid"])
     assert list((process.directory / "data" / "books").rglob("*.parquet"))
