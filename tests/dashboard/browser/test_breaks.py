@@ -1,8 +1,15 @@
-"""A stream that is cut, a daemon that is gone for a while or stands still, a browser that sleeps or is offline."""
+"""A stream that is cut, a daemon that is gone for a while or stands still, a browser that sleeps or is offline.
+
+``BINMON_CUT_S`` says how long the venue's streams are cut.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,8 +21,32 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from tests.dashboard.browser.running import PATIENCE_MS, Site, free_port, log_in, running_site
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
+CUT_S = int(os.environ.get("BINMON_CUT_S", "20"))
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420 + 2 * CUT_S)]
 CANDLES = "/candles?venue=binance&symbol=BTCUSDT&interval=1m"
+
+
+# What the chart itself holds is seen by putting the library's first series of candles where a test finds it.
+SHOW_THE_CHART = """
+let library;
+Object.defineProperty(globalThis, "LightweightCharts", {
+  get: () => library,
+  set(real) {
+    const createChart = (...how) => {
+      const chart = real.createChart(...how);
+      const addSeries = chart.addSeries.bind(chart);
+      chart.addSeries = (kind, ...more) => {
+        const series = addSeries(kind, ...more);
+        if (kind === real.CandlestickSeries) globalThis.candlesOfTheChart = series;
+        return series;
+      };
+      return chart;
+    };
+    library = { ...real, createChart };
+  },
+});
+"""
+STEPS_S = {"1s": 1, "1m": 60}
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +95,50 @@ def test_a_daemon_that_comes_back_is_met_again_with_the_same_candles(
             page.wait_for_timeout(500)
         else:
             pytest.fail("the candles of the page are not those of the server")
+
+
+def test_a_cut_leaves_the_charts_equal_to_the_venues_history(context: BrowserContext, tmp_path: Path) -> None:
+    def history(site: Site, interval: str) -> dict[int, list[float]]:
+        """What the venue says now of the candles that have closed: [open, high, low, close] by when they opened, in s."""
+        address = f"{site.sandbox}/api/v3/klines?symbol=BTCUSDT&interval={interval}&limit=1000"
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            rows = json.load(answer)[:-1]
+        return {row[0] // 1000: [float(figure) for figure in row[1:5]] for row in rows}
+
+    def shown(page: Page) -> dict[int, list[float]]:
+        told = page.evaluate("candlesOfTheChart.data().map(one => [one.time, one.open, one.high, one.low, one.close])")
+        assert [row[0] for row in told] == sorted({row[0] for row in told}), "no candle twice, in order of time"
+        return {row[0]: row[1:] for row in told}
+
+    context.add_init_script(SHOW_THE_CHART)
+    with running_site(tmp_path / "site") as site:
+        pages = {interval: context.new_page() for interval in STEPS_S}
+        log_in(pages["1m"], site, CANDLES)
+        pages["1s"].goto(f"{site.url}{CANDLES.removesuffix('1m')}1s")
+        for page in pages.values():
+            expect_live(page)
+        site.fault("refuse_connections", service="stream", seconds=CUT_S)
+        site.fault("disconnect", service="stream", mode="rst")
+        for page in pages.values():
+            page.bring_to_front()
+            expect(page.locator("#series-state")).not_to_have_text("live")
+        cut_at_s = max(shown(pages["1s"]))
+        pages["1m"].wait_for_timeout(CUT_S * 1000)
+        for interval, page in pages.items():
+            page.bring_to_front()
+            expect_live(page)
+            while max(shown(page)) + STEPS_S[interval] < cut_at_s + CUT_S + 5:
+                page.wait_for_timeout(200)
+            for _ in range(3):  # a candle may close between the two looks
+                theirs, ours = history(site, interval), shown(page)
+                newest_s = max(theirs)
+                compared = {opened: candle for opened, candle in ours.items() if min(theirs) <= opened <= newest_s}
+                if newest_s in compared:
+                    break
+            assert all(b - a == STEPS_S[interval] for a, b in pairwise(ours)), "no hole"
+            assert compared == {opened: candle for opened, candle in theirs.items() if opened >= min(ours)}
+            assert len(compared) > min(CUT_S, 400) if interval == "1s" else len(compared) > 100
+            assert min(compared) < cut_at_s or CUT_S > 400
 
 
 def test_a_daemon_that_stands_still_is_seen_to(site: Site, page: Page) -> None:
