@@ -9,6 +9,7 @@ import sys
 from typing import Any, Literal
 
 from binmon.cli.declaring import add_config, declare
+from binmon.core import memory
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     # also when it is the main thread that hangs.
     if sys.stderr is not None:  # else 2 may be anybody's file
         faulthandler.enable(2)
+    memory.keep_little()
     loaded = args.load_full_config()
     _load_arrow_alone()
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")

@@ -14,6 +14,7 @@ import { startShell } from "../core/shell.js";
 import { play } from "../core/sound.js";
 
 const LIMIT = 500;
+const MOST = 10_000; // candles in memory: a page may stay open for weeks
 const SHOWN = 120; // candles in sight at first
 const SHOWN_NARROW = 50;
 const TABLE_ROWS = 20;
@@ -75,7 +76,12 @@ function applyCandle(candle) {
     }
     if (candle[0] === last[0]) candles[candles.length - 1] = candle;
     else candles.push(candle);
-    chart?.update(candle, true);
+    if (candles.length > MOST) {
+      candles = candles.slice(-MOST / 2);
+      chart?.setAll(candles, places);
+    } else {
+      chart?.update(candle, true);
+    }
     lookAtPrice();
   } else {
     const index = candles.findIndex((one) => one[0] === candle[0]);
