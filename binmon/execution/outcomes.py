@@ -104,15 +104,11 @@ class Reconciler:
             if left_s <= 0 or self._stop.wait(min(wait_s, left_s)):
                 break
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        known = state is not None and state.found
-        return Outcome(
-            order,
-            End.UNKNOWN,
-            state.status if known and state is not None else "",
-            state.order_id if known and state is not None else None,
-            tuple(fills),
-            said,
-        )
+        if state is None or not state.found:
+            return Outcome(order, End.UNKNOWN, "", None, (), said)
+        if state.executed_quantity:  # that much is sure, though not at which prices and fees
+            said = f"{venue.name} has traded {state.executed_quantity:f} of it, its status is {state.status}; {said}"
+        return Outcome(order, End.UNKNOWN, state.status, state.order_id, tuple(fills), said)
 
     def _ask(
         self, venue: TradingVenue, order: OrderRequest, before: OrderState | None

@@ -139,6 +139,12 @@ def test_what_has_traded_is_said_also_when_the_rest_is_not_known():
     assert "has told of the fills of 1 of 2" in found.detail
 
 
+def test_what_has_traded_is_said_when_no_fill_can_be_read():
+    found, _ = find(Venue([state("FILLED", "2")], [VenueUnreachable("u", "gone")]), within_s=1.0)
+    assert found.end is End.UNKNOWN and found.fees == {} and found.status == "FILLED"
+    assert found.detail == "binance has traded 2 of it, its status is FILLED; u: gone"
+
+
 def test_a_stop_ends_it():
     stop = threading.Event()
     stop.set()

@@ -38,6 +38,9 @@ STIRRED = re.compile(
     r"|binance-(candles|trades|symbols)(-1\.\d+)?|binance-(candles|symbols)-fetcher"
     "|latency(-ledger)?|order-(asker|probe)|publisher|recorder|segment-finisher|status-page"
 )
+# A killing that strikes between the making of a socket and somebody's holding it leaves it to the interpreter to close.
+# That none is left is seen by the count of descriptors.
+HARMLESS = re.compile(r"Exception ignored in: <socket\.socket |ResourceWarning: unclosed <socket\.socket ")
 WATCHERS = ("binance-candles-1", "binance-trades-1", "binance-symbols-1")
 WITHIN_S = 90.0
 
@@ -265,7 +268,8 @@ def test_every_worker_is_killed_in_turn(venue: Sandbox, hook: WebhookServer, pro
         witness.finish()
     assert process.stop() == 0
     assert not process.unreadable and not process.events("worker.fatal")
-    assert process.process.stderr is not None and process.process.stderr.read() == ""
+    assert process.process.stderr is not None
+    assert not [line for line in process.process.stderr.read().splitlines() if not HARMLESS.match(line)]
     the_recording_is_whole(process.directory / "data", witness)
     every_order_has_ended(process, venue)
     raised = {(line["alert"], line["subject"]) for line in process.events("alert.raised")}
