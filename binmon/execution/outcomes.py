@@ -89,7 +89,9 @@ class Reconciler:
         while True:
             wait_s = pause_s
             try:
-                state, fills, missing = self._ask(venue, order, state)
+                if state is None or not (state.found and state.status in FINAL_STATUSES):
+                    state = venue.order(order.symbol, order.client_order_id, self._stop)
+                fills, missing = self._fills(venue, order, state)
                 if not missing:
                     return _ended(order, state, fills, lot)
                 said = missing
@@ -110,25 +112,19 @@ class Reconciler:
             said = f"{venue.name} has traded {state.executed_quantity:f} of it, its status is {state.status}; {said}"
         return Outcome(order, End.UNKNOWN, state.status, state.order_id, tuple(fills), said)
 
-    def _ask(
-        self, venue: TradingVenue, order: OrderRequest, before: OrderState | None
-    ) -> tuple[OrderState, tuple[Execution, ...], str]:
-        """The order, its fills, and what is still missing (empty: nothing). An order that has ended is not asked for again."""
-        if before is not None and before.found and before.status in FINAL_STATUSES:
-            state = before
-        else:
-            state = venue.order(order.symbol, order.client_order_id, self._stop)
+    def _fills(self, venue: TradingVenue, order: OrderRequest, state: OrderState) -> tuple[tuple[Execution, ...], str]:
+        """The fills of an order, and what is still missing of it (empty: nothing)."""
         if not state.found:
-            return state, (), f"{venue.name} does not know it (yet)"
+            return (), f"{venue.name} does not know it (yet)"
         if state.status not in FINAL_STATUSES:
-            return state, (), f"{venue.name} has not finished it: its status is {state.status}"
+            return (), f"{venue.name} has not finished it: its status is {state.status}"
         if not state.executed_quantity:
-            return state, (), ""
+            return (), ""
         fills = _once(venue.executions(order.symbol, state.order_id, self._stop))
         told = sum((exact(one.quantity) for one in fills), Fraction(0))
         if told != exact(state.executed_quantity):
-            return state, fills, f"{venue.name} has told of the fills of {float(told):g} of {state.executed_quantity:f}"
-        return state, fills, ""
+            return fills, f"{venue.name} has told of the fills of {float(told):g} of {state.executed_quantity:f}"
+        return fills, ""
 
 
 def _once(fills: Sequence[Execution]) -> tuple[Execution, ...]:
