@@ -15,7 +15,6 @@
     ├── StatusUnknown          an order may have been executed or not: ask for it, never send it again (client id)
     ├── OrderForbidden         our own safety limits refuse an order (limit, reason)
     ├── RequestRefused         4xx: the request is wrong and stays wrong (status, code, message)
-    ├── PrecisionLost          a number has more digits than a double holds (symbol, text)
     └── ChannelFull            a message that must not be lost found no room in time (channel)
 """
 
@@ -146,17 +145,6 @@ class RequestRefused(BinmonError):
     def __str__(self) -> str:
         code = "" if self.code is None else f" {self.code}"
         return f"{self.url}: HTTP {self.status}{code}: {self.message}"
-
-
-class PrecisionLost(BinmonError):
-    """A printed number has more significant digits than a double keeps; refused rather than rounded."""
-
-    def __init__(self, symbol: str, text: str) -> None:
-        self.symbol, self.text = symbol, text
-        super().__init__(symbol, text)
-
-    def __str__(self) -> str:
-        return f"{self.symbol}: {self.text} has more than 15 significant digits"
 
 
 class ChannelFull(BinmonError):

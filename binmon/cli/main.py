@@ -21,7 +21,7 @@ from binmon.errors import BinmonError, ConfigError
 if TYPE_CHECKING:
     from binmon.config import Config, LoadedConfig
 
-DONE, FAILED, WRONG, FOUND_PROBLEMS = 0, 1, 2, 3
+DONE, FAILED, WRONG = 0, 1, 2
 """Exit statuses: done; failed while running; command line or configuration wrong; a check found problems."""
 INTERRUPTED = 130
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -178,13 +177,6 @@ def text_of(value: Fraction | Decimal, places: int = 18) -> str:
         if len(text.partition(".")[2]) > places:
             text = f"{rounded(number, places):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def next_best_lines(decision: Decision, command: str) -> Iterator[str]:
-    """What somebody would type to have the next-best venue instead, for a plan that passes a better one over."""
-    assert decision.plan is not None
-    for order in decision.plan.orders[:1]:
-        yield f"{command} --venue {order.venue}"
 
 
 def worse_by_bps(shown: Quote, now: Quote) -> Fraction:

@@ -113,8 +113,8 @@ def _check_side(venue: str, name: str, levels: Sequence[Level], direction: int) 
 def levels_of(prices: Floats, quantities: Floats) -> tuple[Level, ...]:
     """One side of a kept book, exactly as the venue printed it.
 
-    Books hold doubles of numbers with at most 15 significant digits (`errors.PrecisionLost`), whose shortest text is the
-    printed one.
+    Books hold doubles of numbers with at most 15 significant digits (a number with more is refused), whose shortest text is
+    the printed one.
     """
     pairs = zip(prices.tolist(), quantities.tolist(), strict=True)
     return tuple(Level(Decimal(repr(price)), Decimal(repr(quantity))) for price, quantity in pairs)

@@ -132,8 +132,8 @@ class OrderRouter:
     def decide(self, wish: Wish) -> Decision:
         """As ``price``, with the plan of what would be sent.
 
-        Raises ConfigError for a venue that is not there or has no key, and for venues of several environments, whose
-        prices have nothing to do with each other.
+        Raises ConfigError for a venue that is not there or has no key, for venues of several environments, whose prices
+        have nothing to do with each other, and where the best is asked for of a pair that one venue alone lists.
         """
         assert wish.size is not None
         if wish.venue is not None:
@@ -141,6 +141,7 @@ class OrderRouter:
         known = self._known(wish, ordering=True)
         if wish.venue is None:
             self._require_one_environment(known)
+            self._require_two(known)
         elif wish.venue not in known.pair.symbols:
             self._require_listed(known, wish.venue)
         return self._kept(self._planned(self._compared(known, wish, Rounding.REFUSE), wish))
@@ -213,6 +214,17 @@ class OrderRouter:
             )
         if source.trading is None:
             raise ConfigError(f"there is no key for {venue}, so nothing can be ordered there", key="--venue")
+
+    def _require_two(self, known: Known) -> None:
+        """Of accounts at several venues, one is chosen by comparing; an account at one venue is no choice."""
+        pair = known.pair
+        others = [one.venue for one in pair.not_listed if self._quotes.sources[one.venue].trading is not None]
+        if len(pair.symbols) == 1 and others:
+            [(venue, symbol)] = pair.symbols.items()
+            raise ConfigError(
+                f"{pair} is listed on {venue} only (as {symbol}), not on {' and '.join(others)}: there is nothing to "
+                f"compare it with; to have it there, name the venue (--venue {venue})"
+            )
 
     def _require_listed(self, known: Known, venue: str) -> None:
         silent = [one for one in known.exclusions if one.venue == venue and one.reason is not Reason.UNKNOWN_SYMBOL]

@@ -32,17 +32,6 @@ class Pair:
     def __str__(self) -> str:
         return f"{self.base}/{self.quote}"
 
-    def require_two(self) -> None:
-        """Raise ConfigError when only one venue lists the pair: there is no best of one."""
-        if len(self.symbols) == 1:
-            [(venue, symbol)] = self.symbols.items()
-            others = " and ".join(exclusion.venue for exclusion in self.not_listed)
-            without = f", not on {others}" if others else ""
-            raise ConfigError(
-                f"{self} is listed on {venue} only (as {symbol}){without}: "
-                f"name the venue (--venue {venue}), there is nothing to compare it with"
-            )
-
 
 def pair_of(symbol: str, listings: Listings) -> Pair:
     """The pair that ``symbol`` means, and its symbol at each venue of ``listings``.

@@ -172,10 +172,17 @@ def test_production_without_permission(binmon: Commands, venues: Exchange, monke
     assert venues.traded() == traded
 
 
-def test_a_symbol_on_one_venue_only_goes_there_and_that_is_said(binmon: Commands) -> None:
-    document = binmon.json("order", "buy", "ETHUSDT", "--quantity", "0.1", "--yes")
+def test_a_symbol_on_one_venue_only_goes_there_when_the_venue_is_named(binmon: Commands, venues: Exchange) -> None:
+    traded = venues.traded()
+    status, _, err = binmon("order", "buy", "ETHUSDT", "--quantity", "0.1", "--yes")
+    assert (status, err) == (
+        2,
+        "binmon: ETH/USDT is listed on binance only (as ETHUSDT), not on bybit: there is nothing to compare it with; "
+        "to have it there, name the venue (--venue binance)\n",
+    )
+    assert venues.traded() == traded
+    document = binmon.json("order", "buy", "ETHUSDT", "--quantity", "0.1", "--yes", "--venue", "binance")
     assert document["orders"][0]["venue"] == "binance"
-    assert document["decision"]["reason"] == "the only venue that quotes it: bybit: it does not list ETH/USDT"
 
 
 class TestTheBestVenueWillNotHaveIt:

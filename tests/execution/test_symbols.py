@@ -32,7 +32,6 @@ def test_any_spelling_gives_every_venue_its_own(text):
     assert str(pair) == "BTC/USDT"
     assert pair.symbols == {"binance": "BTCUSDT", "bybit": "BTCUSDT", "kraken": "BTC/USDT", "okx": "BTC-USDT"}
     assert pair.not_listed == ()
-    pair.require_two()
 
 
 def test_venues_that_do_not_list_it_are_named():
@@ -43,8 +42,6 @@ def test_venues_that_do_not_list_it_are_named():
         ("bybit", Reason.UNKNOWN_SYMBOL),
         ("okx", Reason.UNKNOWN_SYMBOL),
     ]
-    with pytest.raises(ConfigError, match=r"listed on kraken only \(as BTC/USD\), not on binance and bybit and okx"):
-        pair.require_two()
 
 
 @pytest.mark.parametrize(

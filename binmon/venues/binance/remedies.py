@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from binmon.errors import BinmonError, RateLimited, RequestRefused
-from binmon.venues.trading import Account
 
 _KEY, _SECRET = "venues.binance.api_key", "venues.binance.api_secret"
 
@@ -86,11 +85,3 @@ def explain(error: BinmonError, *, account_works: bool = False) -> str | None:
     if error.status in (404, 410):
         return "there is no such API at this address: check venues.binance.environment and endpoints"
     return None
-
-
-def explain_account(account: Account) -> str | None:
-    """What keeps the account from trading, None when nothing does. (A key without the permission to trade shows only
-    when it is used: the venue tells of the account, not of the key.)"""
-    if account.can_trade:
-        return None
-    return "the account may not trade (canTrade is false): ask the venue why"

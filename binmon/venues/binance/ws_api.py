@@ -22,9 +22,7 @@ from binmon.venues.binance.limits import RateLimit, take_order_counts, used_weig
 from binmon.venues.binance.signing import Signer, Value
 
 RECV_WINDOW_MS = 5000
-CONNECT_WEIGHT = SUBSCRIBE_WEIGHT = 2
-ORDER_WEIGHT = TIME_WEIGHT = 1
-STATUS_WEIGHT = 4
+ORDER_WEIGHT = 1
 _TEXT_KEPT = 200  # characters of an error text
 
 
@@ -79,11 +77,6 @@ def address(url: str) -> str:
     return parts._replace(query=urllib.parse.urlencode([*others, ("timeUnit", "MICROSECOND")])).geturl()
 
 
-def time(request_id: str) -> bytes:
-    """Ask for the venue's time; weight 1."""
-    return _request(request_id, "time", None)
-
-
 def subscribe_by_signature(
     request_id: str, signer: Signer, timestamp_ms: int, recv_window_ms: int = RECV_WINDOW_MS
 ) -> bytes:
@@ -101,26 +94,12 @@ def user_data_subscribe(request_id: str) -> bytes:
     return _request(request_id, "userDataStream.subscribe", None)
 
 
-def user_data_unsubscribe(request_id: str, subscription_id: int | None = None) -> bytes:
-    """End one subscription, or all of this connection; weight 2."""
-    named = None if subscription_id is None else {"subscriptionId": subscription_id}
-    return _request(request_id, "userDataStream.unsubscribe", named)
-
-
 def order_place(
     request_id: str, order: OrderRequest, signer: Signer, timestamp_ms: int, recv_window_ms: int = RECV_WINDOW_MS
 ) -> bytes:
     """Place ``order``; weight 1, none when it succeeds. Raises ValueError for one that cannot be meant."""
     parameters = orders.order_parameters(order)
     return _signed(request_id, "order.place", parameters, signer, timestamp_ms, recv_window_ms)
-
-
-def order_test(
-    request_id: str, order: OrderRequest, signer: Signer, timestamp_ms: int, recv_window_ms: int = RECV_WINDOW_MS
-) -> bytes:
-    """Have ``order`` checked, not placed; weight 1."""
-    parameters = orders.order_parameters(order)
-    return _signed(request_id, "order.test", parameters, signer, timestamp_ms, recv_window_ms)
 
 
 def order_status(
@@ -134,19 +113,6 @@ def order_status(
     """Ask for an order by our id; weight 4."""
     parameters = {"symbol": symbol, "origClientOrderId": client_order_id}
     return _signed(request_id, "order.status", parameters, signer, timestamp_ms, recv_window_ms)
-
-
-def order_cancel(
-    request_id: str,
-    symbol: str,
-    client_order_id: str,
-    signer: Signer,
-    timestamp_ms: int,
-    recv_window_ms: int = RECV_WINDOW_MS,
-) -> bytes:
-    """Cancel an order by our id; weight 1, none when it succeeds."""
-    parameters = {"symbol": symbol, "origClientOrderId": client_order_id}
-    return _signed(request_id, "order.cancel", parameters, signer, timestamp_ms, recv_window_ms)
 
 
 # -- replies ----------------------------------------------------------------------------------------------------
@@ -194,19 +160,12 @@ def order_answered(
 
 
 def order_state(reply: Reply, symbol: str, client_order_id: str, now_ms: int) -> OrderState:
-    """What a reply to ``order_status`` or ``order_cancel`` says. Raises what ``refusal`` returns, and MalformedFrame."""
+    """What a reply to ``order_status`` says. Raises what ``refusal`` returns, and MalformedFrame."""
     if reply.ok:
         return orders.order_state(symbol, client_order_id, bytes(reply.result))
     if reply.error is not None and reply.error.code == orders.NO_SUCH_ORDER:
         return orders.no_such_order(symbol, client_order_id)
     raise refusal(reply, "order.status", now_ms)
-
-
-def server_time_us(reply: Reply, now_ms: int) -> int:
-    """What a reply to ``time`` says, in microseconds. Raises what ``refusal`` returns, and MalformedFrame."""
-    if not reply.ok:
-        raise refusal(reply, "time", now_ms)
-    return orders.microseconds(orders.decoded(_TIME, bytes(reply.result), "time").server_time)
 
 
 def tell_ledger(ledger: RateLedger, reply: Reply, now_s: float) -> None:

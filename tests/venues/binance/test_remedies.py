@@ -7,8 +7,7 @@ import re
 import pytest
 
 from binmon.errors import BinmonError, RateLimited, RequestRefused, StatusUnknown, VenueUnreachable
-from binmon.venues.binance.remedies import explain, explain_account
-from binmon.venues.trading import Account
+from binmon.venues.binance.remedies import explain
 
 
 def refused(code: int | None, message: str = "", status: int = 400) -> RequestRefused:
@@ -64,8 +63,3 @@ def test_a_key_that_works_lacks_a_permission() -> None:
 )  # fmt: skip
 def test_where_there_is_nothing_to_add(error: BinmonError) -> None:
     assert explain(error) is None
-
-
-def test_an_account_that_may_not_trade() -> None:
-    assert "canTrade" in (explain_account(Account(False, {})) or "")
-    assert explain_account(Account(True, {})) is None
