@@ -29,6 +29,7 @@ from binmon.venues.kraken.rest import take_sample as take_kraken_sample
 from binmon.venues.okx import market as okx
 from binmon.venues.okx.rest import take_sample as take_okx_sample
 from binmon.venues.symbols import resolve
+from binmon.venues.watching import check_symbol
 
 _CONNECT_S = 10.0
 _CLOCK_TOLERANCE_MS = 1_000  # a request that is further ahead of Binance or Bybit is refused (references 2.5, 2.4)
@@ -66,6 +67,8 @@ def _is_wanted(config: Config, name: str) -> bool:
         return True
     if any(selection.venue == name for selection in config.books.selections()):
         return True
+    if any(venue == name for venue, _ in config.watch.watched()):
+        return True
     section = getattr(config.venues, name)
     return bool(getattr(section, "api_key", "") and getattr(section, "api_secret", ""))
 
@@ -87,6 +90,9 @@ def _check(config: Config, subject: _Subject) -> list[str]:
         for selection in config.books.selections():
             if selection.venue == name:
                 resolve(selection.symbols, instruments, name)
+        for (venue, symbol), key_of_it in config.watch.watched().items():
+            if venue == name:
+                check_symbol(name, symbol, instruments, f"{key_of_it}.symbol")
     except ConfigError as error:
         problems.append(str(error))
     except BinmonError as error:

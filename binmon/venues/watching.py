@@ -131,12 +131,12 @@ def check_interval(venue: WatchingVenue, interval: str, key: str) -> None:
         raise ConfigError(f"'{interval}' is no interval of {venue.name}, expected one of {valid}", key=key)
 
 
-def check_symbol(venue: WatchingVenue, symbol: str, listed: Mapping[str, Instrument], key: str) -> None:
-    """Raise ConfigError, with symbols that look alike, for one that the venue does not list."""
+def check_symbol(venue: str, symbol: str, listed: Mapping[str, Instrument], key: str) -> None:
+    """Raise ConfigError, with symbols that look alike, for one that the venue of that name does not list."""
     if symbol not in listed:
         near = difflib.get_close_matches(symbol, listed, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "expected a symbol such as BTCUSDT"
-        raise ConfigError(f"'{symbol}' is not listed on {venue.name}: {hint}", key=key)
+        raise ConfigError(f"'{symbol}' is not listed on {venue}: {hint}", key=key)
 
 
 def watch_connections(

@@ -128,7 +128,7 @@ class WatchDesk:
         if one is None:
             known = " or ".join(self.venues) or "none yet"
             raise ConfigError(f"'{venue}' has no candles and trades here, expected {known}", key="venue")
-        check_symbol(one.venue, symbol, one.listings.instruments, "symbol")
+        check_symbol(one.venue.name, symbol, one.listings.instruments, "symbol")
         if interval is not None:
             check_interval(one.venue, interval, "interval")
 

@@ -43,10 +43,10 @@ def check(watch: WatchConfig, venue: WatchingVenue, listed: Mapping[str, Instrum
     for index, candle in enumerate(watch.candles):
         if candle.venue == venue.name:
             check_interval(venue, candle.interval, f"watch.candles[{index}].interval")
-            check_symbol(venue, candle.symbol, listed, f"watch.candles[{index}].symbol")
+            check_symbol(venue.name, candle.symbol, listed, f"watch.candles[{index}].symbol")
     for index, trade in enumerate(watch.trades):
         if trade.venue == venue.name:
-            check_symbol(venue, trade.symbol, listed, f"watch.trades[{index}].symbol")
+            check_symbol(venue.name, trade.symbol, listed, f"watch.trades[{index}].symbol")
 
 
 def _lines(one: CandleWatch | TradeWatch, key: str) -> tuple[Line, ...]:

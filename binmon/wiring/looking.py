@@ -244,7 +244,7 @@ class Looking:
         venue = watching_of(parts)
         assert venue is not None  # `INTERVALS` has it
         if self.wanted is not None:
-            check_symbol(venue, self.wanted.symbol, instruments, "SYMBOL")
+            check_symbol(venue.name, self.wanted.symbol, instruments, "SYMBOL")
             wire_clock(ground, parts)
             self._watch(ground, venue, parts, self.wanted)
         self.instruments = instruments

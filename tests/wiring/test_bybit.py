@@ -226,6 +226,12 @@ def test_what_nobody_needs_is_not_asked(tmp_path: Path) -> None:
     assert problems(tmp_path, {"venues": {"bybit": {"endpoints": nowhere}}}) == []
 
 
+def test_a_watched_symbol_that_nobody_lists(tmp_path: Path, sandbox: Sandbox) -> None:
+    trades = [{"venue": "bybit", "symbol": one, "above": 1} for one in ("BTCUSDT", "BTCUSTD")]
+    (found,) = problems(tmp_path, {"venues": {"bybit": at(sandbox)}, "watch": {"trades": trades}})
+    assert found == "watch.trades[1].symbol: 'BTCUSTD' is not listed on bybit: did you mean BTCUSDT?"
+
+
 @pytest.mark.parametrize(
     ("section", "latency", "expected"),
     [

@@ -158,11 +158,11 @@ def test_wrong_symbols_and_intervals_are_said_with_what_is_valid() -> None:
         check_interval(venue(), "2m", "watch.x")
     check_interval(venue(), "1M", "watch.x")
     listed = {"BTCUSDT": Instrument("binance", "BTCUSDT", "BTC", "USDT", "TRADING", Decimal(1), Decimal(1))}
-    check_symbol(venue(), "BTCUSDT", listed, "k")
+    check_symbol("binance", "BTCUSDT", listed, "k")
     with pytest.raises(ConfigError, match="'BTCUSD' is not listed on binance: did you mean BTCUSDT"):
-        check_symbol(venue(), "BTCUSD", listed, "k")
+        check_symbol("binance", "BTCUSD", listed, "k")
     with pytest.raises(ConfigError, match="expected a symbol such as BTCUSDT"):
-        check_symbol(venue(), "X", listed, "k")
+        check_symbol("binance", "X", listed, "k")
 
 
 def test_how_long_candles_are() -> None:
