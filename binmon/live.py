@@ -62,6 +62,7 @@ class Stream(Generic[Update]):
             if time.monotonic() >= self._ends_s:
                 self.close()
             if self._looking.is_closed:
+                self._looking.check()  # it ends by itself only for a reason
                 raise StopIteration
             message = self._looking.messages.take(_LOOK_S)
             if message is None:

@@ -122,6 +122,14 @@ def test_a_symbol_that_is_not_listed(venue: Sandbox, tmp_path: Path) -> None:
     assert ours() == []
 
 
+def test_a_failure_is_told_also_when_all_has_ended_by_then(venue: Sandbox, tmp_path: Path) -> None:
+    stream = binmon.trades("BTCUSTD", config=tmp_path / "config.yaml")
+    until_no_threads()
+    with pytest.raises(ConfigError, match="'BTCUSTD' is not listed"):
+        next(stream)
+    stream.close()
+
+
 def test_names_that_are_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'binmon' has no attribute 'order'"):
         _ = binmon.order

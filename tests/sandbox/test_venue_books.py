@@ -7,8 +7,6 @@ from binmon.sandbox.matching import Side
 from binmon.sandbox.symbols import choose_instruments
 from binmon.sandbox.venue_books import VenueBooks
 
-NOW = VenueClock().now_us()
-
 
 @pytest.fixture
 def market():
@@ -27,7 +25,7 @@ def test_book_of_a_symbol_and_of_none(books):
 
 
 def test_the_flow_keeps_off_prices_while_told_to(market, books):
-    symbol = market.symbol("BNBUSDT")
+    symbol, now_us = market.symbol("BNBUSDT"), VenueClock().now_us()
     prices = [price for price, _ in books.book("BNBUSDT", 60)["bids"][30:60]]
     ticks = [round(float(price) * 10) for price in prices]
     for price in prices:
@@ -44,6 +42,6 @@ def test_the_flow_keeps_off_prices_while_told_to(market, books):
 
     before = quantities()
     symbol.engine.drain()
-    assert touched(5000, NOW) == []
+    assert touched(5000, now_us) == []
     assert quantities() == before
-    assert touched(20_000, NOW + 2_000_000_000)
+    assert touched(20_000, now_us + 2_000_000_000)
