@@ -109,6 +109,7 @@ class Daemon:
         self._probe_only, self._settled, self._started = probe_only, settled, started
         self._config: Config = loaded.config
         self._stop = threading.Event()
+        self._has_started = False  # as the log says
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._supervisor = Supervisor()
         self._service = ServiceNotifier(ServiceManager.of(os.environ), self._supervisor, time.monotonic())
@@ -163,6 +164,7 @@ class Daemon:
             lend_sandbox(self._state, venues.sandbox.urls)
         probed = venues.trading(self._config.latency.venue)
         self._private = plan_latency(ground, probed, wanted=self._probe_only) if probed is not None else None
+        self._has_started = True
         log.info("daemon.started", version=binmon.__version__, config_hash=self._loaded.config_hash, pid=os.getpid())
         alerts = wire_alerts(ground)
         for name, parts in venues.markets.items():
@@ -395,7 +397,8 @@ class Daemon:
         if self._state is not None:
             self._state.close()
         logging.flush_repeats()
-        log.info("daemon.stopped")
+        if self._has_started:
+            log.info("daemon.stopped")
 
 
 def _offset_s(parts: MarketParts) -> Callable[[], float | None]:
