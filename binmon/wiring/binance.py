@@ -45,6 +45,7 @@ class BinanceParts:
     signer: Signer | None
     logs_on: bool = False
     key_is_configured: bool = False
+    named_environment: str = "sandbox"  # by the configuration
 
     @property
     def name(self) -> str:
@@ -97,6 +98,7 @@ class BinanceParts:
             venue_ms=self.clock.venue_ms,
             resynchronise=self.resynchronise,
             other_urls=[self.urls.ws_api] if self.urls.ws_api else [],
+            named_environment=self.named_environment,
         )
 
     def offset_ms(self) -> float:
@@ -145,6 +147,7 @@ def wire_binance(ground: Ground, lent: SandboxUrls | None) -> BinanceParts:
         _signer(ground.loaded, section, lent if section.environment == "sandbox" else None),
         section.session_logon,
         section.has_key,
+        section.environment,
     )
 
 

@@ -42,6 +42,7 @@ class BybitParts:
     signer: Signer | None
     limits: EndpointLimits
     key_is_configured: bool = False
+    named_environment: str = "sandbox"  # by the configuration
 
     @property
     def name(self) -> str:
@@ -70,6 +71,7 @@ class BybitParts:
             venue_ms=self.clock.venue_ms,
             resynchronise=self.resynchronise,
             other_urls=[self.urls.private_stream] if self.urls.private_stream else [],
+            named_environment=self.named_environment,
         )
 
     def user_stream(self, *, fast: bool = True) -> BybitUserStream:
@@ -131,6 +133,7 @@ def wire_bybit(ground: Ground, lent: SandboxUrls | None) -> BybitParts:
         _signer(ground.loaded, section, lent),
         EndpointLimits(),
         _has_key(section),
+        section.environment,
     )
 
 

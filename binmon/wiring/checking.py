@@ -84,7 +84,7 @@ def _check_binance(config: Config) -> list[str]:
     problems = []
     if ws_url is None:
         problems.append("venues.binance.endpoints.ws_api: missing: the user-data stream is on the WebSocket API")
-    problems += _permission(config, environment_of_all([rest_url] + ([ws_url] if ws_url else [])))
+    problems += _permission(config, environment_of_all([rest_url] + ([ws_url] if ws_url else []), section.environment))
     stop, ledger, clock = threading.Event(), RateLedger("binance"), VenueClock("binance")
     rest = RestSession("binance", rest_url, ledger)
     resynchronise = partial(measure, clock, partial(take_sample, rest), stop)
@@ -126,6 +126,7 @@ def _check_bybit(config: Config) -> list[str]:
         venue_ms=clock.venue_ms,
         resynchronise=resynchronise,
         other_urls=[stream_url] if stream_url else [],
+        named_environment=section.environment,
     )
     problems += _permission(config, trading.environment)
     try:

@@ -212,9 +212,9 @@ def market_addresses(parts: MarketParts) -> tuple[str, str]:
 def environment_of(parts: MarketParts) -> str:
     """The environment of its market data, by the addresses where the venue has several."""
     if isinstance(parts, BinanceParts):
-        return environment_of_all(market_addresses(parts))
+        return environment_of_all(market_addresses(parts), parts.named_environment)
     if isinstance(parts, BybitParts):
-        return bybit_environment_of_all(market_addresses(parts))
+        return bybit_environment_of_all(market_addresses(parts), parts.named_environment)
     # Venues with market data alone have one environment, unless this machine plays them.
     return "sandbox" if environment_of_all(market_addresses(parts)) == "sandbox" else "production"
 

@@ -159,11 +159,12 @@ def test_a_private_key_that_others_can_read(venue: Sandbox, tmp_path: Path) -> N
     assert "can be read by others" in line and f"chmod 600 {copy}" in line
 
 
-def test_production_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    config = {
-        "venues": {"binance": {"environment": "production", "api_key": "k" * 64, "api_secret": "s" * 64}},
-        "latency": {"interval_s": 20},
-    }
+@pytest.mark.parametrize(
+    "endpoints", [{}, {"rest": "http://127.0.0.1:1", "stream": "ws://127.0.0.1:1", "ws_api": "ws://127.0.0.1:1"}]
+)
+def test_production_is_refused_before_anything_is_sent(tmp_path: Path, endpoints: dict[str, str]) -> None:
+    section = {"environment": "production", "api_key": "k" * 64, "api_secret": "s" * 64, "endpoints": endpoints}
+    config = {"venues": {"binance": section}, "latency": {"interval_s": 20}}
     ran = command(tmp_path / "run", config, "run")
     assert ran.returncode == 2
     assert "orders there need execution.allow_production: true" in ran.stderr

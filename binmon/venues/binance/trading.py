@@ -88,12 +88,13 @@ class BinanceTrading(TradingVenue):
         venue_ms: Callable[[], int],
         resynchronise: Callable[[], object],
         other_urls: Iterable[str] = (),
+        named_environment: str = "sandbox",
         recv_window_ms: int = RECV_WINDOW_MS,
     ) -> None:
         """``ledger`` is that of ``rest``. ``venue_ms()`` is the venue's clock now, ``resynchronise()`` measures it anew and
         may raise a RetryError. ``other_urls`` are further addresses that orders may take, such as that of the WebSocket
-        API: together with that of ``rest`` they say which environment this is. ``recv_window_ms`` is how old a request
-        may be when it arrives.
+        API: together with that of ``rest`` and the one that the configuration names they say which environment this is.
+        ``recv_window_ms`` is how old a request may be when it arrives.
         """
         if not 1 <= recv_window_ms <= MOST_RECV_WINDOW_MS:
             raise ValueError(f"recvWindow must be 1 to {MOST_RECV_WINDOW_MS} ms, not {recv_window_ms}")
@@ -103,7 +104,7 @@ class BinanceTrading(TradingVenue):
         # times in microseconds where the venue can; where it cannot, milliseconds are told by their size
         self._headers = {"X-MBX-APIKEY": signer.api_key, "X-MBX-TIME-UNIT": "MICROSECOND"}
         self._account_works = False
-        self.environment = environment_of_all([rest.base_url, *other_urls])
+        self.environment = environment_of_all([rest.base_url, *other_urls], named_environment)
 
     # -- what needs no key ------------------------------------------------------------------------------------
 

@@ -125,17 +125,19 @@ class BybitTrading(TradingVenue):
         venue_ms: Callable[[], int],
         resynchronise: Callable[[], object],
         other_urls: Iterable[str] = (),
+        named_environment: str = "sandbox",
         recv_window_ms: int = RECV_WINDOW_MS,
     ) -> None:
         """``limits`` are those of the account, shared by all that use its key. ``venue_ms()`` is the venue's clock now,
         ``resynchronise()`` measures it anew and may raise a RetryError. ``other_urls`` are further addresses of the
-        account, such as that of its stream: together with that of ``rest`` they say which environment this is.
+        account, such as that of its stream: together with that of ``rest`` and the one that the configuration names they
+        say which environment this is.
         """
         self._rest, self._signer, self._limits = rest, signer, limits
         self._venue_ms, self._resynchronise, self._recv_window_ms = venue_ms, resynchronise, recv_window_ms
         self._may_trade: tuple[bool, float] | None = None  # and when it was asked; replaced as a whole
         self._id_texts: dict[int, str] = {}  # of orders whose ids are no numbers of ours; replaced as a whole
-        self.environment = environment_of_all([rest.base_url, *other_urls])
+        self.environment = environment_of_all([rest.base_url, *other_urls], named_environment)
 
     # -- what needs no key ------------------------------------------------------------------------------------
 

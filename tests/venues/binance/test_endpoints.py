@@ -62,3 +62,9 @@ def test_several_addresses_are_as_serious_as_the_most_serious() -> None:
     assert environment_of_all([demo.rest, test.ws_api]) == "demo"
     assert environment_of_all(["http://127.0.0.1", live.ws_api, test.rest]) == "production"
     assert environment_of_all([]) == "production"
+
+
+def test_production_is_believed_whatever_the_address() -> None:
+    assert environment_of_all(["http://127.0.0.1:1"], "production") == "production"
+    assert environment_of_all(["http://127.0.0.1:1"], "testnet") == "sandbox"
+    assert environment_of_all(["https://api.binance.com"], "testnet") == "production"
