@@ -1,14 +1,15 @@
 """What changes from one configuration to another, what of it a running daemon takes over, and what needs a restart.
 
 Plain functions of two configurations. How a key comes into force stands in the schema (``reload``); a key is the smallest
-thing that changes, so a list is one key, and what was added to it and taken from it is told.
+thing that changes, so a list is one key, and what was added to it and taken from it is told. A live key that names a venue
+of which the daemon has nothing yet needs a restart all the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -35,14 +36,50 @@ class Change:
     removed: tuple[Any, ...] = ()
 
 
-def diff(old: Config, new: Config) -> list[Change]:
-    """Every key whose value differs, in the order of the schema."""
-    return list(_changes(old, new, ""))
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The venues that a daemon has: with books, and with anything that can be watched. Another one needs a restart."""
+
+    books: Collection[str]
+    watching: Collection[str]
+
+    @classmethod
+    def by(cls, config: Config) -> Started:
+        """Those of a daemon that was started with ``config``."""
+        books = {one.venue for one in config.books.selections()}
+        watching = books | {venue for venue, _ in config.watch.watched()}
+        if config.latency.enabled:
+            watching.add(config.latency.venue)
+        if config.watch.listings.enabled:
+            watching.update(config.watch.listings.venues)
+        return cls(books, watching)
+
+    def held_back(self, new: Config) -> frozenset[str]:
+        """The live keys of ``new`` that name a venue which is not there."""
+        found: set[str] = set()
+        if not {one.venue for one in new.books.selections()}.issubset(self.books):
+            found |= {"books.venue", "books.symbols"}
+        named = {
+            "watch.candles": {one.venue for one in new.watch.candles},
+            "watch.trades": {one.venue for one in new.watch.trades},
+        }
+        found |= {key for key, venues in named.items() if not venues.issubset(self.watching)}
+        listings = new.watch.listings
+        if listings.enabled and not set(listings.venues).issubset(self.watching):
+            found |= {"watch.listings.enabled", "watch.listings.venues"}
+        return frozenset(found)
 
 
-def live_part(old: Config, new: Config) -> Config:
+def diff(old: Config, new: Config, started: Started | None = None) -> list[Change]:
+    """Every key whose value differs, in the order of the schema. ``started``: what the daemon has, by default that of one
+    that was started with ``old``."""
+    held = (started or Started.by(old)).held_back(new)
+    return [replace(one, how="restart") if one.key in held else one for one in _changes(old, new, "")]
+
+
+def live_part(old: Config, new: Config, started: Started | None = None) -> Config:
     """``old`` with the live keys of ``new``: what is in force once a daemon that runs ``old`` has taken over ``new``."""
-    merged: Config = _merged(old, new)
+    merged: Config = _merged(old, new, "", (started or Started.by(old)).held_back(new))
     return merged
 
 
@@ -83,17 +120,16 @@ def _missing(here: Sequence[Any], there: Sequence[Any]) -> list[Any]:
     return missing
 
 
-def _merged(old: Any, new: Any) -> Any:
+def _merged(old: Any, new: Any, path: str, held: frozenset[str]) -> Any:
     marks = reloads(type(new))
-    return msgspec.structs.replace(
-        old,
-        **{
-            name: (value if marks[name] == "live" else getattr(old, name))
-            if name in marks
-            else _merged(getattr(old, name), value)
-            for name, value, _ in fields_with_secrecy(new)
-        },
-    )
+    values: dict[str, Any] = {}
+    for name, value, _ in fields_with_secrecy(new):
+        before, key = getattr(old, name), f"{path}.{name}" if path else name
+        if name not in marks:
+            values[name] = _merged(before, value, key, held)
+        else:
+            values[name] = value if marks[name] == "live" and key not in held else before
+    return msgspec.structs.replace(old, **values)
 
 
 def _told(change: Change) -> str:

@@ -232,6 +232,12 @@ class BooksConfig(Section, frozen=True, kw_only=True):
             return (BookSelection(venue=self.venue, symbols=self.symbols),)
         return self.venue
 
+    def selections_with_keys(self) -> tuple[tuple[BookSelection, str], ...]:
+        """The same, each with the key of its symbols."""
+        if isinstance(self.venue, str):
+            return tuple((one, "books.symbols") for one in self.selections())
+        return tuple((one, f"books.venue[{index}].symbols") for index, one in enumerate(self.venue))
+
 
 class RecorderConfig(Section, frozen=True, kw_only=True):
     """Where and how recordings are written."""

@@ -87,9 +87,9 @@ def _check(config: Config, subject: _Subject) -> list[str]:
         if subject.judges_clock and abs(offset_ms) > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {subject.rest_url}, expected less than 1000 ms")
         instruments = market.instruments(stop)
-        for selection in config.books.selections():
+        for selection, key_of_symbols in config.books.selections_with_keys():
             if selection.venue == name:
-                resolve(selection.symbols, instruments, name)
+                resolve(selection.symbols, instruments, name, key_of_symbols)
         for (venue, symbol), key_of_it in config.watch.watched().items():
             if venue == name:
                 check_symbol(name, symbol, instruments, f"{key_of_it}.symbol")

@@ -10,7 +10,7 @@ from typing import Any
 
 from binmon.config.checks import problems
 from binmon.config.loading import LoadedConfig, config_hash, load
-from binmon.config.plan import Change, diff, live_part
+from binmon.config.plan import Change, Started, diff, live_part
 from binmon.config.schema import Config, WatchConfig
 from binmon.core.channel import Channel
 from binmon.errors import BinmonError, ConfigError
@@ -71,13 +71,15 @@ def prepare(
 ) -> Prepared:
     """Read the file again and check everything that its live changes need. Changes nothing.
 
-    ``venues`` are those that the daemon was started with, by name; ``order_environment`` is that of the addresses orders go to, None without any. The venue is asked for its symbols when
-    others are wanted, which takes a moment. ``watching`` are those whose candles, trades and listings can be watched.
+    ``venues`` are those of which the daemon keeps books since its start, by name, ``watching`` those whose candles, trades
+    and listings can be watched: what names another one waits for a restart. ``order_environment`` is that of the addresses
+    orders go to, None without any. The venue is asked for its symbols when others are wanted, which takes a moment.
     Raises ConfigError with key, file and line.
     """
     new = load(running.path, environment)
-    changes = diff(running.config, new.config)
-    config = live_part(running.config, new.config)
+    started = Started(venues, watching or {})
+    changes = diff(running.config, new.config, started)
+    config = live_part(running.config, new.config, started)
     live = tuple(change for change in changes if change.how == "live")
     keys = {change.key for change in live}
     try:
@@ -92,10 +94,6 @@ def prepare(
         instruments = _instruments(running.config, config, venues, stop) if keys & set(_SELECTION) else None
         if keys & set(_WATCH):
             _check_watched(running.config.watch, config.watch, watching or {}, stop)
-        # a section that is not there is no wish
-        if keys & set(_LISTINGS) and config.watch.listings.enabled and "watch.listings" in new.present_keys:
-            for index, name in enumerate(config.watch.listings.venues):
-                _started(name, watching or {}, f"watch.listings.venues[{index}]")
     except ConfigError as error:
         raise new.placed(error) from None
     return Prepared(
@@ -115,29 +113,18 @@ def _instruments(
     instruments: dict[str, Mapping[str, Instrument]] = {}
     before = set(running.books.selections())
     changed = {one.venue for one in before ^ set(config.books.selections())}
-    for selection in config.books.selections():
+    for selection, key in config.books.selections_with_keys():
         if selection.venue not in changed:
             continue
-        venue = venues.get(selection.venue)
-        if venue is None:
-            problem = f"'{selection.venue}': no books of this venue were kept so far; to begin with it needs a restart"
-            raise ConfigError(problem, key=_SELECTION[0])
+        venue = venues[selection.venue]  # others wait for a restart
         if venue.name not in instruments:
             try:
                 instruments[venue.name] = venue.instruments(stop)
             except BinmonError as error:
                 problem = f"{venue.name} cannot be asked for its symbols now, so nothing was changed: {error}"
-                raise ConfigError(problem, key=_SELECTION[1]) from None
-        resolve(selection.symbols, instruments[venue.name], venue.name)
+                raise ConfigError(problem, key=key) from None
+        resolve(selection.symbols, instruments[venue.name], venue.name, key)
     return instruments
-
-
-def _started(name: str, watching: Mapping[str, WatchingVenue], key: str) -> WatchingVenue:
-    venue = watching.get(name)
-    if venue is None:
-        problem = f"'{name}': nothing of this venue was asked for so far; to begin with it needs a restart"
-        raise ConfigError(problem, key=key)
-    return venue
 
 
 def _check_watched(
@@ -147,7 +134,6 @@ def _check_watched(
     known = before.watched()
     wanted: dict[str, str] = {}  # venue -> the first key that names it with another symbol
     for (venue, symbol), entry in after.watched().items():
-        _started(venue, watching, f"{entry}.venue")
         if (venue, symbol) not in known:
             wanted.setdefault(venue, f"{entry}.symbol")
     for name, key in wanted.items():

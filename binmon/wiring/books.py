@@ -91,9 +91,9 @@ def wire_books(
     Raises ConfigError for symbols that it does not list.
     """
     config, venue, ledger = ground.config, parts.market, parts.ledger
-    selections = [one.symbols for one in config.books.selections() if one.venue == venue.name]
+    wanted = [(one.symbols, key) for one, key in config.books.selections_with_keys() if one.venue == venue.name]
     # a symbol that two selections name is kept once
-    symbols = list(dict.fromkeys(symbol for one in selections for symbol in resolve(one, instruments, venue.name)))
+    symbols = list(dict.fromkeys(name for one, key in wanted for name in resolve(one, instruments, venue.name, key)))
     recording.origin.listed(venue.name, {symbol: instruments[symbol] for symbol in symbols}, parts.offset_ms())
 
     def channel(name: str, capacity: int) -> Channel[Any]:

@@ -1,11 +1,12 @@
 """A venue for somebody who looks: candles, trades or symbols, without a daemon and beside one.
 
-A `Looking` starts what it needs in a thread of its own (the embedded sandbox where the configuration wants that, the
-question for the symbols, the workers of `binmon.watch`), restarts what fails, and ends all of it when it is closed. The
-thread that looks reads public attributes and the channel of messages; neither ever waits for the other.
+A `Looking` starts what it needs in a thread of its own (the embedded sandbox where the configuration wants that and no
+daemon lends its own, the question for the symbols, the workers of `binmon.watch`), restarts what fails, and ends all of it
+when it is closed. The thread that looks reads public attributes and the channel of messages; neither ever waits for the
+other. A sandbox that was lent is the daemon's: it goes on when the look ends, and the look ends, and says why, when it goes.
 
-It carries no key: whatever the configuration names, nothing private can be asked or sent. It keeps to the bans in the state
-database (`state.path`), and writes nothing there but one that it meets itself.
+It carries no key of the configuration: whatever that names, nothing private can be asked or sent. It keeps to the bans in
+the state database (`state.path`), and writes nothing there but one that it meets itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from binmon.config.loading import LoadedConfig
 from binmon.config.schema import BookSelection, Config, ListingsConfig, VenueName, WatchConfig
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.channel import Channel, Overflow
-from binmon.core.companion import SandboxFailed, SandboxProcess
+from binmon.core.companion import SandboxFailed, SandboxProcess, SandboxUrls, lent_sandbox
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor, WorkerState
 from binmon.core.worker import Worker
@@ -47,7 +48,7 @@ from binmon.watch.trades import TradeRule, TradeWatcher
 from binmon.wiring.binance import needs_sandbox as binance_needs_sandbox
 from binmon.wiring.bybit import needs_sandbox as bybit_needs_sandbox
 from binmon.wiring.ground import Ground
-from binmon.wiring.venues import MarketParts, wire_clock, wire_venues
+from binmon.wiring.venues import MarketParts, wire_clock, wire_venue, wire_venues
 from binmon.wiring.watch import watching_of
 
 PRICES = ("open", "high", "low", "close")
@@ -56,6 +57,7 @@ INTERVALS: Mapping[str, tuple[str, ...]] = {"binance": BinanceWatching.intervals
 """The venues that can be looked at, and the intervals of their candles."""
 
 _TICK_S = 0.05
+_LENDER_EVERY_S = 1.0
 _END_WITHIN_S = 4.5
 _INBOX, _QUESTIONS, _MESSAGES = 8_192, 64, 65_536
 _ASK_AGAIN = BackoffPolicy(first_s=0.5, cap_s=30.0)
@@ -120,6 +122,8 @@ class Looking:
         self._supervisor = Supervisor()
         self._watcher: CandleWatcher | TradeWatcher | None = None
         self._sandbox: SandboxProcess | None = None
+        self._lent: SandboxUrls | None = None  # where the sandbox of a daemon is looked at
+        self._lender_due_s = 0.0
         self._state: State | None = None
         self._thread = threading.Thread(target=self._run, name=f"{venue}-looking", daemon=True)
         self._thread.start()
@@ -225,6 +229,7 @@ class Looking:
                     raise BinmonError(f"{fatal.name} failed: {fatal.last_error}")
                 if self._sandbox is not None and self._sandbox.exit_status is not None:
                     raise SandboxFailed(f"the sandbox ended with status {self._sandbox.exit_status}")
+                self._check_lender()
         except BaseException as error:  # handed to whoever looks
             if not (self._stop.is_set() and isinstance(error, BinmonError)):
                 self.error = error
@@ -235,8 +240,12 @@ class Looking:
         name = self.venue_name
         self._state = _state_of(Path(self._config.state.path))
         ground = Ground(self._loaded, self._supervisor, self._state, self._stop)
-        venues = wire_venues(ground, self._start_sandbox)
-        parts = venues.markets[name]
+        self._lent = self._borrow(self._state)
+        parts: MarketParts
+        if self._lent is not None:
+            parts = wire_venue(name, ground, self._lent)
+        else:
+            parts = wire_venues(ground, self._start_sandbox).markets[name]
         self._move_to(Stage.ASKING)
         instruments = self._ask(parts)
         if self._stop.is_set():
@@ -244,7 +253,8 @@ class Looking:
         venue = watching_of(parts)
         assert venue is not None  # `INTERVALS` has it
         if self.wanted is not None:
-            check_symbol(venue.name, self.wanted.symbol, instruments, "SYMBOL")
+            whose = venue.name if self._lent is None else f"{venue.name}, the local exchange of the running daemon"
+            check_symbol(whose, self.wanted.symbol, instruments, "SYMBOL")
             wire_clock(ground, parts)
             self._watch(ground, venue, parts, self.wanted)
         self.instruments = instruments
@@ -254,6 +264,33 @@ class Looking:
         # kept at once: it must be ended, whatever fails from here on
         self._sandbox = SandboxProcess(symbols, self._stop.is_set)
         return self._sandbox
+
+    def _borrow(self, state: State) -> SandboxUrls | None:
+        """The sandbox of the daemon that runs on this state database, where this venue is one; None: start one."""
+        if not _NEEDS_SANDBOX[self.venue_name](self._config) or not daemon_runs(state.path):
+            return None
+        try:
+            return lent_sandbox(state)
+        except BinmonError:
+            return None  # a database that cannot be written now, or of a newer binmon, is no reason not to look
+
+    def _check_lender(self) -> None:
+        """Raise SandboxFailed when the daemon, whose sandbox this is, has ended, or was started anew with another one: that
+        is another market, with a history of its own."""
+        now_s = time.monotonic()
+        if self._lent is None or self._state is None or now_s < self._lender_due_s:
+            return
+        self._lender_due_s = now_s + _LENDER_EVERY_S
+        if not daemon_runs(self._state.path):
+            raise SandboxFailed(
+                "the daemon has ended, and with it its local exchange, which was looked at: look again for another one"
+            )
+        if self.connection.is_trouble:  # asked for only then: the sandbox has better things to do
+            there = self._borrow(self._state)
+            if there is not None and there.rest != self._lent.rest:
+                raise SandboxFailed(
+                    "the daemon was started anew, with another local exchange than was looked at: look again"
+                )
 
     def _ask(self, parts: MarketParts) -> Mapping[str, Instrument]:
         """The venue's symbols, asked for until it answers. Raises what no patience mends."""
@@ -267,6 +304,7 @@ class Looking:
             except RetryError as error:
                 if self._stop.is_set() or not self._patient:
                     raise
+                self._check_lender()
                 delay_s = max(backoff.next_delay_s(), error.retry_after_s)
                 self._trouble = f"{self.venue_name} does not answer ({error}), asking again in {delay_s:.1f} s"
                 self._stop.wait(delay_s)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binmon.config import Config, config_hash, effective
-from binmon.config.plan import Change, diff, live_part, summary
+from binmon.config.plan import Change, Started, diff, live_part, summary
 from binmon.config.running import as_noted
 from binmon.config.schema import (
     AlertRule,
@@ -22,6 +22,7 @@ from binmon.config.schema import (
     CandleWatch,
     KafkaSink,
     LatencyConfig,
+    ListingsConfig,
     LogSink,
     PublishConfig,
     RecorderConfig,
@@ -90,6 +91,8 @@ def marks(section: inspection.StructType, path: str = "") -> dict[str, str]:
 
 
 MARKS = marks(inspection.type_info(Config))  # type: ignore[arg-type]
+VENUES = ("binance", "bybit", "kraken", "okx")
+ALL = Started(VENUES, VENUES)
 
 
 @settings(max_examples=20, deadline=None)
@@ -97,7 +100,7 @@ MARKS = marks(inspection.type_info(Config))  # type: ignore[arg-type]
 def test_exactly_what_differs_is_named_with_how_it_comes_into_force(old: Config, new: Config) -> None:
     before, after = leaves(old), leaves(new)
     assert before.keys() == MARKS.keys()
-    found = {change.key: change for change in diff(old, new)}
+    found = {change.key: change for change in diff(old, new, ALL)}
     assert list(found) == [key for key in MARKS if before[key] != after[key]]
     assert all(change.how == MARKS[key] for key, change in found.items())
     assert diff(old, old) == []
@@ -106,11 +109,35 @@ def test_exactly_what_differs_is_named_with_how_it_comes_into_force(old: Config,
 @settings(max_examples=20, deadline=None)
 @given(configs, configs)
 def test_the_live_part_is_live_and_leaves_the_rest(old: Config, new: Config) -> None:
-    merged = leaves(live_part(old, new))
+    merged = leaves(live_part(old, new, ALL))
     before, after = leaves(old), leaves(new)
     assert merged == {key: after[key] if how == "live" else before[key] for key, how in MARKS.items()}
-    assert {change.how for change in diff(live_part(old, new), new)} <= {"restart"}
-    assert live_part(old, old) == old and live_part(live_part(old, new), new) == live_part(old, new)
+    for started in (ALL, Started.by(old)):
+        live = live_part(old, new, started)
+        assert {change.how for change in diff(live, new, started)} <= {"restart"}
+        assert live_part(old, old, started) == old and live_part(live, new, started) == live
+        assert diff(old, live, started) == [change for change in diff(old, new, started) if change.how == "live"]
+
+
+def test_a_venue_of_which_there_is_nothing_yet_needs_a_restart_and_nothing_else_does() -> None:
+    old = Config(watch=WatchConfig(listings=ListingsConfig(venues=("binance",))))
+
+    def hows(new: Config) -> dict[str, str]:
+        return {change.key: change.how for change in diff(old, new)}
+
+    faster = LatencyConfig(threshold_ms=700)
+    entries = (BookSelection(venue="binance", symbols=("BTCUSDT",)), BookSelection(venue="bybit", symbols=("BTCUSDT",)))
+    books = Config(books=BooksConfig(venue=entries, snapshot_every=7), latency=faster)
+    assert hows(books) == {"books.venue": "restart", "books.snapshot_every": "live", "latency.threshold_ms": "live"}
+    taken = live_part(old, books)
+    assert (taken.books.venue, taken.books.snapshot_every) == ("binance", 7)
+    rule = CandleWatch(venue="bybit", symbol="BTCUSDT", interval="1m", above=1)
+    watch = WatchConfig(candles=(rule,), listings=ListingsConfig(venues=("binance", "bybit")))
+    assert hows(Config(watch=watch, latency=faster)) == {
+        "watch.candles": "restart", "watch.listings.venues": "restart", "latency.threshold_ms": "live"
+    }  # fmt: skip
+    beside = Config(watch=WatchConfig(candles=(rule,)), latency=LatencyConfig(venue="bybit"))
+    assert {one.how for one in diff(beside, Config(latency=LatencyConfig(venue="bybit")))} == {"live"}
 
 
 @settings(max_examples=20, deadline=None)

@@ -266,16 +266,14 @@ WRONG = [
     ("latency: {threshold_ms: 5}\n", "latency.threshold_ms", 1),
     ("books:\n  symbols: [BTCUSDT, NOSUCH]\n", "books.symbols[1]", 2),
     ("books:\n  symbols: all:XYZ\n", "books.symbols", 2),
-    ("books:\n  venue: bybit\n", "books.venue", 2),
+    ("books:\n  venue:\n    - {venue: binance, symbols: [BTCUSDT, NIX]}\n", "books.venue[0].symbols[1]", 3),
     ("watch:\n  candles: [{symbol: NOSUCH, above: 1}]\n", "watch.candles[0].symbol", 2),
     ("watch:\n  trades: [{symbol: BTCUSDT, above: 1}, {symbol: BTCUSD, above: 1}]\n", "watch.trades[1].symbol", 2),
-    ("watch:\n  trades: [{venue: bybit, symbol: BTCUSDT, above: 1}]\n", "watch.trades[0].venue", 2),
     (
         "watch:\n  candles:\n    - {symbol: BTCUSDT, above: 5, hysteresis_price: 5}\n",
         "watch.candles[0].hysteresis_price",
         3,
     ),
-    ("watch:\n  listings:\n    venues: [binance, bybit]\n", "watch.listings.venues[1]", 3),
     ("\nalerts:\n  notify: ['http://127.0.0.1/a', 'nonsense://t0ken']\n", "alerts.notify[1]", 3),
     ("nonsense: 1\n", "nonsense", 1),
     ("a: [", "", 1),
@@ -294,6 +292,24 @@ def test_a_wrong_file_changes_nothing(hand: Hand, text: str, key: str, line: int
     assert parts.told == [] and parts.finisher.keep_days is None and parts.origin.facts.config_hash == "start"
     assert not len(parts.inbox) and not len(parts.selections) and not len(parts.latency_inbox)
     assert hand.said == ["began", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("books: {venue: bybit}\n", ["books.venue"]),
+        ("books: {venue: bybit, symbols: [BTCUSDT, NOSUCH]}\n", ["books.venue", "books.symbols"]),
+        ("watch: {trades: [{venue: bybit, symbol: BTCUSDT, above: 1}]}\n", ["watch.trades"]),
+        ("watch: {listings: {venues: [binance, bybit]}}\n", ["watch.listings.venues"]),
+    ],
+)
+def test_a_venue_that_the_daemon_has_nothing_of_waits_and_the_rest_is_applied(
+    hand: Hand, text: str, keys: list[str]
+) -> None:
+    (line,) = hand.reload(text + "recorder: {keep_days: 3}\n")
+    assert line["event"] == "config.reloaded" and line["restart_needed"] == keys
+    assert [change["key"] for change in line["changes"]] == ["recorder.keep_days"]
+    assert hand.parts.finisher.keep_days == 3 and not len(hand.parts.selections)
 
 
 def test_a_wrong_file_is_told_once(hand: Hand) -> None:
