@@ -2,7 +2,7 @@
 
 What could be used by somebody who reads the database is not in it: passwords are hashed slowly (`passwords`), the ids of
 sessions and the tokens, which are 256 random bits, by SHA-256. `binmon users` changes the same tables beside a running
-daemon: each method is one short transaction, and nothing is kept in memory.
+daemon: each method is one short transaction (`Accounts.change_settings` as many as it takes), and nothing is kept in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,15 +263,37 @@ class Accounts:
 
     def settings(self, user: str) -> dict[str, Any]:
         """What the user's pages have kept."""
-        rows = self._state.execute("SELECT document FROM dashboard_settings WHERE user = ?", (user,))
-        document: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
-        return document
+        return _parsed(self._settings_text(user))
 
     def keep_settings(self, user: str, document: dict[str, Any]) -> None:
         """Keep this instead."""
         self._state.execute(
             "INSERT OR REPLACE INTO dashboard_settings VALUES (?, ?)", (user, json.dumps(document, ensure_ascii=False))
         )
+
+    def change_settings(self, user: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Keep what ``change`` makes of the settings, and give it. Nothing that others keep meanwhile is lost: ``change`` is
+        called again then, with that. What it raises comes out, and changes nothing."""
+        while True:
+            before = self._settings_text(user)
+            document = change(_parsed(before))
+            text = json.dumps(document, ensure_ascii=False)
+            if self._state.execute(
+                "INSERT INTO dashboard_settings SELECT :user, :text WHERE :before IS NULL OR"
+                " EXISTS (SELECT 1 FROM dashboard_settings WHERE user = :user AND document = :before)"
+                " ON CONFLICT (user) DO UPDATE SET document = excluded.document WHERE document IS :before RETURNING 1",
+                {"user": user, "text": text, "before": before},
+            ):
+                return document
+
+    def _settings_text(self, user: str) -> str | None:
+        rows = self._state.execute("SELECT document FROM dashboard_settings WHERE user = ?", (user,))
+        return str(rows[0][0]) if rows else None
+
+
+def _parsed(text: str | None) -> dict[str, Any]:
+    document: dict[str, Any] = {} if text is None else json.loads(text)
+    return document
 
 
 def _hash(secret: str) -> bytes:

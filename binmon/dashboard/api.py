@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from binmon.dashboard import documents, openapi
+from binmon.dashboard import documents, openapi, settings
 from binmon.dashboard.access import Access, visitor
 from binmon.dashboard.accounts import AccountRefused
 from binmon.dashboard.feed import tops
@@ -25,8 +26,8 @@ from binmon.dashboard.topics import Topic, TopicKind
 from binmon.messages import BookView
 
 _BOOK_WITHIN_S = 2.0
-_LARGEST_SETTINGS = 16 << 10
 _MOST_TOPICS = 16  # of one stream
+_DEEPEST = 50  # levels of a body: what is deeper can be read, but not written again
 
 Answer = Response | tuple[Response, int]
 
@@ -57,6 +58,7 @@ def _market(sources: Sources, hub: Hub, memory: Memory) -> dict[str, View]:
         if venue and venue not in [one.name for one in sources.venues()]:
             raise Refused(404, "unknown_venue", f"unknown venue {venue[:40]!r}")
         search = request.args.get("search", "").strip().upper()[:40]
+        as_of_ms = _now_ms()  # before the list is read: what is listed meanwhile must not count as looked at
         fresh = sources.new_symbols(visitor().user)
         new = {(one.venue, one.symbol) for one in fresh}
         only_new = request.args.get("new", "") not in ("", "0")
@@ -67,11 +69,12 @@ def _market(sources: Sources, hub: Hub, memory: Memory) -> dict[str, View]:
             and (not search or search in one.symbol.upper() or search in (one.base.upper(), one.quote.upper()))
         ]
         rows = [documents.symbol(one, new=(one.venue, one.symbol) in new) for one in entries[:limit]]
-        return jsonify(symbols=rows, new_count=len(fresh), total=len(entries))
+        return jsonify(symbols=rows, new_count=len(fresh), total=len(entries), as_of_ms=as_of_ms)
 
     def symbols_seen() -> Answer:
-        user = visitor().user
-        sources.looked(user, time.time_ns() // 1_000_000)
+        user, now_ms = visitor().user, _now_ms()
+        data = request.get_data(cache=False)
+        sources.looked(user, _until_ms(_parsed_object(data), now_ms) if data else now_ms)
         return jsonify(new_count=len(sources.new_symbols(user)))
 
     def candles() -> Answer:
@@ -134,13 +137,17 @@ def _market(sources: Sources, hub: Hub, memory: Memory) -> dict[str, View]:
 def _account(access: Access, streams: StreamServer) -> dict[str, View]:
     accounts = access.accounts
 
-    def settings() -> Answer:
+    def get_settings() -> Answer:
         return jsonify(accounts.settings(visitor().user))
 
     def keep_settings() -> Answer:
-        document = _json_object(_LARGEST_SETTINGS)
+        document = _json_object(settings.LARGEST)
         accounts.keep_settings(visitor().user, document)
         return jsonify(document)
+
+    def change_settings() -> Answer:
+        changes = _json_object(settings.LARGEST)
+        return jsonify(accounts.change_settings(visitor().user, lambda kept: settings.merged(kept, changes)))
 
     def tokens() -> Answer:
         rows = [
@@ -152,7 +159,7 @@ def _account(access: Access, streams: StreamServer) -> dict[str, View]:
     def add_token() -> Answer:
         name = _member(_json_object(), "name", 100)
         try:
-            token, text = accounts.add_token(visitor().user, name, time.time_ns() // 1_000_000)
+            token, text = accounts.add_token(visitor().user, name, _now_ms())
         except AccountRefused as error:
             raise Refused(409, "too_many", str(error)) from None
         return jsonify(id=token.id, name=token.name, created_ms=token.created_ms, token=text), 201
@@ -171,7 +178,7 @@ def _account(access: Access, streams: StreamServer) -> dict[str, View]:
         if not access.password_is_right(who.user, current):
             raise Refused(400, "wrong_password", "the current password is not right")
         try:
-            accounts.change_password(who.session, new, time.time_ns() // 1_000_000)
+            accounts.change_password(who.session, new, _now_ms())
         except AccountRefused as error:
             raise Refused(400, "weak_password", str(error)) from None
         others = {one.key for one in streams.owners() if one.user == who.user and one.key.startswith("session:")}
@@ -179,8 +186,9 @@ def _account(access: Access, streams: StreamServer) -> dict[str, View]:
         return jsonify(changed=True)
 
     return {
-        "settings": settings,
+        "settings": get_settings,
         "keep_settings": keep_settings,
+        "change_settings": change_settings,
         "tokens": tokens,
         "add_token": add_token,
         "revoke_token": revoke_token,
@@ -281,20 +289,62 @@ def _seen_id() -> int | None:
 
 
 def _json_object(most_bytes: int = 1 << 16) -> dict[str, Any]:
-    data = request.get_data(cache=False)
+    return _parsed_object(request.get_data(cache=False), most_bytes)
+
+
+def _parsed_object(data: bytes, most_bytes: int = 1 << 16) -> dict[str, Any]:
+    """The object of a body. Raises Refused for all that is none, or that could not be kept or sent again as it is."""
     if len(data) > most_bytes:
         raise Refused(413, "too_large", f"expected at most {most_bytes} bytes")
     try:
-        document = json.loads(data, parse_constant=_no_constant)
+        document = json.loads(data, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise Refused(400, "not_json", "expected a JSON object") from None
     if not isinstance(document, dict):
         raise Refused(400, "not_json", "expected a JSON object")
+    _check(document)
     return document
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise Refused(400, "not_json", f"expected a JSON object, and {name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise Refused(400, "bad_number", f"expected finite numbers, and {text[:40]} is too large for one")
+    return value
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Raise Refused for text that is no Unicode (JSON can write half of a surrogate pair), and for too many levels."""
+    waiting: list[tuple[Any, int]] = [(document, 1)]
+    while waiting:
+        value, level = waiting.pop()
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Refused(400, "bad_text", "expected Unicode text: it has half of a surrogate pair") from None
+        elif isinstance(value, (dict, list)):
+            if level > _DEEPEST:
+                raise Refused(400, "too_deep", f"expected at most {_DEEPEST} levels of lists and objects")
+            inner = [*value, *value.values()] if isinstance(value, dict) else value
+            waiting.extend((one, level + 1) for one in inner)
+
+
+def _until_ms(document: dict[str, Any], now_ms: int) -> int:
+    """The time of ``until_ms``, at most now; now without one."""
+    value = document.get("until_ms", now_ms)
+    # a truth value is an int of Python, but no number of JSON
+    if set(document) - {"until_ms"} or not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Refused(400, "bad_member", "expected until_ms alone: milliseconds UTC, a whole number from 0 on")
+    return min(value, now_ms)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _member(document: dict[str, Any], name: str, longest: int) -> str:

@@ -69,8 +69,11 @@ class Assets:
     def _path(self, name: str) -> Path | None:
         if name == CHARTS:
             return charts_file()
-        path = (self._folder / name).resolve()
-        return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
+        try:
+            path = (self._folder / name).resolve()
+            return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
+            return None
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self._folder.rglob("*") if path.is_file())

@@ -37,9 +37,10 @@ def series(key: SeriesKey, found: Series | None, limit: int) -> dict[str, Any]:
 
 
 def trade(one: Trade) -> list[Any]:
-    """``[trade_id, time_ms, price, quantity, side of the taker]``."""
+    """``[trade_id, time_ms, price, quantity, side of the taker]``. The id is text: Bybit's exceed 2**53, from where on a
+    browser rounds numbers."""
     side = "sell" if one.buyer_is_maker else "buy"
-    return [one.trade_id, one.trade_time_ms, format(one.price, "f"), format(one.quantity, "f"), side]
+    return [str(one.trade_id), one.trade_time_ms, format(one.price, "f"), format(one.quantity, "f"), side]
 
 
 def book(view: BookView) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import binmon
+from binmon.dashboard import settings
 
 Schema = Mapping[str, Any]
 
@@ -17,6 +18,15 @@ TIME_MS: Schema = {"type": "integer", "description": "Milliseconds UTC since the
 NUMBER_OR_NULL: Schema = {"type": ["number", "null"]}
 TRUTH: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer"}
+TRADE_ID: Schema = {
+    "type": "string",
+    "pattern": "^[0-9]+$",
+    "description": "The venue's id of the trade in decimal digits. Text, because it may exceed 2^53",
+}
+UPDATE_ID: Schema = {
+    "type": ["integer", "null"],
+    "description": "The venue's id of the update. A number: those of all venues stay below 2^53",
+}
 
 
 def an_object(properties: Mapping[str, Schema], *optional: str) -> Schema:
@@ -52,7 +62,7 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path. ``name`` is the function that answers it, in `binmon.dashboard.api`. ``answer`` is the schema of
-    200 (or ``status``); ``session_only``: a token is not enough."""
+    200 (or ``status``); ``body_required``: whether there must be a ``body``; ``session_only``: a token is not enough."""
 
     name: str
     method: str
@@ -61,6 +71,7 @@ class Operation:
     answer: Schema
     parameters: tuple[Parameter, ...] = ()
     body: Schema | None = None
+    body_required: bool = True
     problems: tuple[int, ...] = ()
     status: int = 200
     kind: str = "application/json"
@@ -82,7 +93,7 @@ _CANDLE = a_row(
 )
 _TRADE = a_row(
     "trade_id, time_ms, price, quantity, side of the taker",
-    COUNT,
+    TRADE_ID,
     TIME_MS,
     DECIMAL,
     DECIMAL,
@@ -94,7 +105,7 @@ _TOP = an_object(
         "venue": TEXT,
         "symbol": TEXT,
         **dict.fromkeys(("bid", "bid_quantity", "ask", "ask_quantity", "spread", "mid"), TEXT_OR_NULL),
-        "update_id": {"type": ["integer", "null"]},
+        "update_id": UPDATE_ID,
         "age_ms": NUMBER_OR_NULL,
         "state": TEXT,
     }
@@ -134,6 +145,10 @@ _ALERT = an_object(
 )
 _TOKEN = an_object({"id": COUNT, "name": TEXT, "created_ms": TIME_MS, "last_used_ms": {"type": ["integer", "null"]}})
 _ANY_OBJECT: Schema = {"type": "object"}
+_AS_OF_MS: Schema = {**TIME_MS, "description": "When the list was read, ms UTC: the `until_ms` of who has looked at it"}
+_UNTIL_MS: Schema = {**TIME_MS, "minimum": 0, "description": "Milliseconds UTC; what is later than now counts as now"}
+_ENTRIES: Schema = {"type": "object", "description": "Merged entry by entry; null takes an entry away"}
+_CHANGES: Schema = {"type": "object", "properties": dict.fromkeys(sorted(settings.MAPS), _ENTRIES)}
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("status", "GET", "/api/status", "How the daemon is: the document of /healthz", _ANY_OBJECT),
@@ -166,7 +181,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/symbols",
         "The symbols that the venues list, and what is new since this user looked",
-        an_object({"symbols": a_list(_SYMBOL_ROW), "new_count": COUNT, "total": COUNT}),
+        an_object({"symbols": a_list(_SYMBOL_ROW), "new_count": COUNT, "total": COUNT, "as_of_ms": _AS_OF_MS}),
         (
             Parameter("venue", "Only of this venue"),
             Parameter("search", "Only those with this in their symbol, base or quote"),
@@ -175,7 +190,15 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
         problems=(404,),
     ),
-    Operation("symbols_seen", "POST", "/api/symbols/seen", "Mark all symbols as seen", an_object({"new_count": COUNT})),
+    Operation(
+        "symbols_seen",
+        "POST",
+        "/api/symbols/seen",
+        "Mark symbols as seen: all, or those that were first seen at `until_ms` or before. A mark never moves back",
+        an_object({"new_count": COUNT}),
+        body=an_object({"until_ms": _UNTIL_MS}, "until_ms"),
+        body_required=False,
+    ),
     Operation(
         "candles",
         "GET",
@@ -212,7 +235,7 @@ OPERATIONS: tuple[Operation, ...] = (
                 "venue": TEXT,
                 "symbol": TEXT,
                 "synced": TRUTH,
-                "update_id": {"type": ["integer", "null"]},
+                "update_id": UPDATE_ID,
                 "event_time_ms": TIME_MS,
                 "age_ms": NUMBER_OR_NULL,
                 "bids": a_list(_LEVEL),
@@ -267,6 +290,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "Keep this instead, at most 16 KiB",
         _ANY_OBJECT,
         body=_ANY_OBJECT,
+        problems=(413,),
+    ),
+    Operation(
+        "change_settings",
+        "PATCH",
+        "/api/settings",
+        "Replace these members and keep all others, at most 16 KiB in all; the answer is the whole. The entries of "
+        f"`candle_lines` and `minimum_prices` are merged, and the newest {settings.MOST_ENTRIES} of each kept",
+        _ANY_OBJECT,
+        body=_CHANGES,
         problems=(413,),
     ),
     Operation(
@@ -354,7 +387,7 @@ def document() -> dict[str, Any]:
             "title": "binmon",
             "version": binmon.__version__,
             "description": "Prices and quantities are text, digit for digit as the venue printed them. "
-            "Times are milliseconds UTC.",
+            "Times are milliseconds UTC. Ids of trades are text, because they may exceed 2^53.",
         },
         "paths": paths,
         "components": {
@@ -390,7 +423,10 @@ def _operation(one: Operation) -> dict[str, Any]:
         },
     }
     if one.body is not None:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": dict(one.body)}}}
+        found["requestBody"] = {
+            "required": one.body_required,
+            "content": {"application/json": {"schema": dict(one.body)}},
+        }
     if one.session_only:
         found["security"] = [{"session": []}]
     if one.method != "GET":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -52,6 +52,13 @@ def _shown(text: str) -> str:
     return repr(text[:40])
 
 
+def _usual(interval: str, of_venue: Sequence[str]) -> str:
+    """What to show where nobody has asked for an interval: this one, unless the venue has others only."""
+    if not of_venue or interval in of_venue:
+        return interval
+    return "1m" if "1m" in of_venue else of_venue[0]
+
+
 def make_pages(access: Access, sources: Sources, streams: StreamServer, assets: Assets) -> Blueprint:
     """The routes."""
     pages = Blueprint("pages", __name__)
@@ -72,7 +79,7 @@ def make_pages(access: Access, sources: Sources, streams: StreamServer, assets: 
         if venue or symbol:
             check_symbol(sources, venue, symbol)
         intervals = next((list(one.intervals) for one in sources.venues() if one.name == venue), [])
-        interval = request.args.get("interval") or (favourite[2] if favourite else "") or "1m"
+        interval = request.args.get("interval") or _usual((favourite[2] if favourite else "") or "1m", intervals)
         return {"venue": venue, "symbol": symbol, "interval": interval, "intervals": intervals}
 
     @pages.get("/")

@@ -45,6 +45,8 @@ def weakness(name: str, password: str) -> str | None:
         return f"expected a password of at most {LONGEST} characters"
     if any(unicodedata.category(one) == "Cc" for one in password):
         return "expected a password without control characters"
+    if any(unicodedata.category(one) == "Cs" for one in password):
+        return "expected a password of characters: no form can send half of a surrogate pair"
     folded = password.casefold()
     if name.casefold() in folded and (len(name) > 2 or len(set(folded)) < 8):
         rest = folded.replace(name.casefold(), "")

@@ -1,16 +1,20 @@
-"""The web server: waitress, in this worker's thread and a few of its own, with two changes.
+"""The web server: waitress, in this worker's thread and a few of its own, with three changes.
 
 * A stream of events leaves it: its socket goes to the `StreamServer`, so that no thread is held by a browser.
 * What it answers by itself, without the application (a request that cannot be read, one that is much too large), carries
   the same security headers as everything else.
+* A client that does not read what it has asked for is dropped, so that it holds neither a thread nor a connection.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +27,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from binmon.dashboard.headers import SECURITY_HEADERS
 from binmon.dashboard.page_worker import PageWorker
-from binmon.dashboard.streams import Place, StreamServer
+from binmon.dashboard.streams import STUCK_S, Place, StreamServer
 from binmon.dashboard.topics import Topic
 from binmon.errors import ConfigError
 
@@ -39,6 +43,10 @@ _THREADS = 8
 _CONNECTIONS = 400
 _TURN_S = 0.25
 _UNSENT_BYTES = 1 << 20
+_PIPELINED = 3
+"""Requests that a client may send before it has read the answer to the first: so few that their answers together stay
+below the size from which on a thread waits for the client. Browsers and proxies send one."""
+_AT_ONCE = struct.pack("ii", 1, 0)  # on, for no time (socket(7), SO_LINGER)
 
 
 class Opening:
@@ -104,8 +112,41 @@ class _ErrorTask(ErrorTask):
 
 
 class _Channel(HTTPChannel):
+    """A connection. Its calls but ``send`` belong to the thread of the loop."""
+
     task_class = _Task
     error_task_class = _ErrorTask
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._moved_s = time.monotonic()  # when a byte could be sent last, or there was nothing to do
+        super().__init__(*args, **options)
+
+    def received(self, data: bytes) -> bool:
+        taken = bool(super().received(data))
+        if len(self.requests) > _PIPELINED:
+            self.drop()
+        return taken
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent = int(super().send(data, do_close))
+        if sent:
+            self._moved_s = time.monotonic()
+        return sent
+
+    def is_stuck(self, now_s: float, for_s: float) -> bool:
+        """Whether the client has taken no byte for so long of what waits for it, or of what is to leave before the end."""
+        if not self.writable():
+            self._moved_s = now_s
+        return now_s - self._moved_s > for_s
+
+    def drop(self) -> None:
+        """The end at once: waitress waits for room in the socket before it closes one, and that may never come."""
+        connection: socket.socket | None = self.socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                # reset: else the kernel would keep what waits for as long as the client does not read it
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.handle_close()  # a thread that waits for room to write is let go
 
 
 class _Server(TcpWSGIServer):
@@ -113,14 +154,15 @@ class _Server(TcpWSGIServer):
 
 
 class DashboardServer(PageWorker):
-    """Serves ``application`` (WSGI) at ``listen`` (``host:port``; port 0 takes any free one, see ``address``).
+    """Serves ``application`` (WSGI) at ``listen`` (``host:port``; port 0 takes any free one, see ``address``). Who takes no
+    byte of an answer for ``stuck_s`` is dropped.
 
     Listens from its making on: raises ConfigError, which names the key, when the address cannot be had.
     """
 
-    def __init__(self, name: str, listen: str, application: Callable[..., Any]) -> None:
+    def __init__(self, name: str, listen: str, application: Callable[..., Any], *, stuck_s: float = STUCK_S) -> None:
         super().__init__(name)
-        self._application = application
+        self._application, self._stuck_s = application, stuck_s
         # what it would say of each request that waits for a thread, and of clients that go away, helps nobody
         logging.getLogger("waitress").setLevel(logging.CRITICAL)
         self._socket: socket.socket | None = _listening(listen)
@@ -166,13 +208,19 @@ class DashboardServer(PageWorker):
             sockinfo=(family, kind, protocol, listening.getsockname()),
         )
         log.info("dashboard.listening", address=place)
+        open_channels: Any = server.active_channels
+        due_s = 0.0
         try:
             while not stop.is_set():
                 self.beat()
                 wasyncore.loop(timeout=_TURN_S, use_poll=True, map=connections, count=1)
                 self.progress()
+                now_s = time.monotonic()
+                if now_s >= due_s:
+                    due_s = now_s + _TURN_S
+                    for channel in [one for one in open_channels.values() if one.is_stuck(now_s, self._stuck_s)]:
+                        channel.drop()
         finally:
-            open_channels: Any = server.active_channels
             for channel in list(open_channels.values()):
                 channel.handle_close()  # who waits for room to write an answer is let go
             dispatcher.shutdown(timeout=1)

@@ -135,5 +135,5 @@ class Sources(Protocol):
         ...
 
     def looked(self, user: str, at_ms: int) -> None:
-        """The user has seen all that was listed until then (UTC)."""
+        """The user has seen all that was listed until then (UTC); an earlier time than before changes nothing."""
         ...

@@ -74,6 +74,7 @@ class TestSources:
         self.instruments_of: dict[str, dict[str, Instrument]] = {
             "binance": {symbol: instrument(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
         }
+        self.intervals_of: dict[str, tuple[str, ...]] = {}
         self.series_of: dict[SeriesKey, Series] = {}
         self.followed: list[tuple[frozenset[SeriesKey], frozenset[Key]]] = []
         self.before: list[Trade] = []
@@ -100,7 +101,16 @@ class TestSources:
 
     def venues(self) -> Sequence[VenueDescription]:
         return [
-            VenueDescription(name, "sandbox", len(of), True, True, ("BTCUSDT",), True, ("1m", "5m", "1h"))
+            VenueDescription(
+                name,
+                "sandbox",
+                len(of),
+                True,
+                True,
+                ("BTCUSDT",),
+                True,
+                self.intervals_of.get(name, ("1m", "5m", "1h")),
+            )
             for name, of in self.instruments_of.items()
         ]
 
@@ -138,7 +148,7 @@ class TestSources:
         return [one for one in self.new if (one.first_seen_ms or 0) > self.seen.get(user, 0)]
 
     def looked(self, user: str, at_ms: int) -> None:
-        self.seen[user] = at_ms
+        self.seen[user] = max(at_ms, self.seen.get(user, 0))
 
 
 class Site:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+import requests
 
+from binmon.dashboard import settings
 from binmon.dashboard.feed import BookAnswered
-from binmon.dashboard.sources import Series
-from tests.dashboard.site import MARKET, PASSWORD, USER, Browser, Listener, Site, candle, trade, until, view
+from binmon.dashboard.sources import Series, SymbolEntry
+from tests.dashboard.site import MARKET, PASSWORD, USER, Browser, Listener, Site, candle, instrument, trade, until, view
 
 BTC = {"venue": "binance", "symbol": "BTCUSDT"}
 
@@ -43,14 +51,16 @@ def test_candles(site: Site) -> None:
 def test_trades(site: Site) -> None:
     browser = site.browser()
     site.sources.before = [trade(1), trade(2)]
-    assert [one[0] for one in browser.get("/api/trades", params=BTC).json()["trades"]] == [1, 2]
+    assert [one[0] for one in browser.get("/api/trades", params=BTC).json()["trades"]] == ["1", "2"]
     until(lambda: bool(site.sources.followed))
     for number in (2, 3, 4):  # the second was there before we listened, and is not told twice
         site.inbox.offer(trade(number, "100.50000000"))
     until(lambda: len(browser.get("/api/trades", params=BTC).json()["trades"]) == 4)
     assert browser.get("/api/trades", params={**BTC, "limit": 1}).json()["trades"] == [
-        [4, 1004, "100.50000000", "0.5", "sell"]
+        ["4", 1004, "100.50000000", "0.5", "sell"]
     ]
+    site.inbox.offer(trade(2**63 - 1))
+    until(lambda: browser.get("/api/trades", params=BTC).json()["trades"][-1][0] == "9223372036854775807")
 
 
 def test_a_book(site: Site) -> None:
@@ -90,6 +100,52 @@ def test_symbols(site: Site) -> None:
     assert site.browser("bert").get("/api/symbols").json()["new_count"] == 1, "each user for himself"
 
 
+def test_what_is_listed_after_the_list_was_read_stays_new(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = site.browser()
+    csrf = browser.csrf
+    read = site.sources.symbols
+
+    def symbols() -> Sequence[SymbolEntry]:
+        """A symbol is listed just after the list was read."""
+        found = list(read())
+        time.sleep(0.002)
+        site.sources.new = [dataclasses.replace(site.sources.new[0], first_seen_ms=time.time_ns() // 1_000_000)]
+        return found
+
+    monkeypatch.setattr(site.sources, "symbols", symbols)
+    before_ms = time.time_ns() // 1_000_000
+    as_of_ms = browser.get("/api/symbols").json()["as_of_ms"]
+    assert before_ms <= as_of_ms < (site.sources.new[0].first_seen_ms or 0)
+
+    def seen(body: object) -> int:
+        return int(browser.post("/api/symbols/seen", json=body, headers=csrf).json()["new_count"])
+
+    assert seen({"until_ms": as_of_ms}) == 1
+    assert seen({"until_ms": site.sources.new[0].first_seen_ms}) == 0, "at that time or before"
+    assert seen({"until_ms": 0}) == 0, "a mark never moves back"
+    assert seen({"until_ms": 10**30}) == 0
+    assert site.sources.seen[USER] <= time.time_ns() // 1_000_000, "what is listed later is new, whatever was sent"
+    site.sources.new = [dataclasses.replace(site.sources.new[0], first_seen_ms=site.sources.seen[USER] + 1)]
+    until(lambda: seen({}) == 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "1",
+        "{",
+        *(f'{{"until_ms": {one}}}' for one in ("-1", "1.5", "true", "null", '"5"', "1e999")),
+        '{"until": 5}',
+    ],
+)
+def test_a_time_that_is_none(site: Site, body: str) -> None:
+    browser = site.browser()
+    answer = browser.post("/api/symbols/seen", data=body, headers=browser.csrf)
+    assert answer.status_code == 400
+    assert browser.get("/api/symbols").json()["new_count"] == 1
+
+
 @pytest.mark.parametrize("path", ["/api/candles", "/api/trades", "/api/book"])
 def test_an_unknown_symbol_is_answered_with_what_was_perhaps_meant(site: Site, path: str) -> None:
     browser = site.browser()
@@ -114,6 +170,17 @@ def test_pages_choose_what_the_configuration_has_first(site: Site) -> None:
     text = site.browser().get("/candles").text
     assert '"symbol": "BTCUSDT"' in text
     assert '"interval": "5m"' in text
+
+
+@pytest.mark.parametrize(("intervals", "shown"), [(("1m", "3m"), "1m"), (("1m", "5m"), "5m"), (("3m", "1h"), "3m")])
+def test_a_venue_without_the_favourite_interval(site: Site, intervals: tuple[str, ...], shown: str) -> None:
+    site.sources.instruments_of["other"] = {"BTCUSDT": instrument("BTCUSDT", "other")}
+    site.sources.intervals_of["other"] = intervals
+    browser = site.browser()
+    page = browser.get("/candles?venue=other&symbol=BTCUSDT")
+    assert page.status_code == 200
+    assert f'"interval": "{shown}"' in page.text
+    assert browser.get("/candles?venue=other&symbol=BTCUSDT&interval=7m").status_code == 404, "who names one means it"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +223,122 @@ def test_settings_are_of_each_user(site: Site) -> None:
     large = browser.put("/api/settings", data=json.dumps({"x": "y" * 17_000}), headers=browser.csrf)
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     assert browser.get("/api/settings").json() == document
+
+
+def test_settings_are_changed_in_parts(site: Site) -> None:
+    browser = site.browser()
+    csrf = browser.csrf
+
+    def patch(changes: object) -> requests.Response:
+        return browser.patch("/api/settings", json=changes, headers=csrf)
+
+    assert patch({"theme": "dark", "other": {"a": 1}}).json() == {"theme": "dark", "other": {"a": 1}}
+    assert patch({"candle_lines": {"x": {"above": "1"}, "y": {"below": "2"}}}).status_code == 200
+    assert patch({"minimum_prices": {"z": "5"}}).status_code == 200
+    found = patch({"other": {"b": 2}, "candle_lines": {"x": {"above": "3"}, "y": None, "nobody": None}}).json()
+    expected = {
+        "theme": "dark",
+        "other": {"b": 2},
+        "candle_lines": {"x": {"above": "3"}},
+        "minimum_prices": {"z": "5"},
+    }
+    assert found == browser.get("/api/settings").json() == expected
+    assert patch({}).json() == expected
+    for changes in ({"candle_lines": []}, {"minimum_prices": None}, [], "x"):
+        assert patch(changes).status_code == 400, changes
+    assert browser.patch("/api/settings", json={}).status_code == 403, "no token of the form"
+    assert site.browser(None).patch("/api/settings", json={}).status_code == 401
+    assert site.browser(None).patch("/api/settings", json={"by": "script"}, headers=site.token()).status_code == 200
+    assert browser.get("/api/settings").json() == {**expected, "by": "script"}
+
+
+def test_the_newest_entries_of_a_map_are_kept(site: Site) -> None:
+    browser = site.browser()
+    csrf = browser.csrf
+    assert browser.put("/api/settings", json={"candle_lines": "what is this"}, headers=csrf).status_code == 200
+    entries = {f"m{number}": number for number in range(settings.MOST_ENTRIES)}
+    for changes in (entries, {"m0": 0, "new": 1}):
+        found = browser.patch("/api/settings", json={"candle_lines": changes}, headers=csrf).json()["candle_lines"]
+    assert list(found) == [*(f"m{number}" for number in range(2, settings.MOST_ENTRIES)), "m0", "new"]
+    assert list(browser.get("/api/settings").json()["candle_lines"]) == list(found)
+
+
+def test_settings_that_become_too_large_in_parts(site: Site) -> None:
+    browser = site.browser()
+    csrf = browser.csrf
+    assert browser.patch("/api/settings", json={"a": "y" * 9_000}, headers=csrf).status_code == 200
+    for changes in ({"b": "y" * 9_000}, {"b": "y" * 17_000}):
+        large = browser.patch("/api/settings", json=changes, headers=csrf)
+        assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
+    assert list(browser.get("/api/settings").json()) == ["a"]
+    assert browser.patch("/api/settings", json={"a": "", "b": "y" * 9_000}, headers=csrf).status_code == 200
+
+
+def test_changes_at_the_same_time_all_survive(site: Site) -> None:
+    browser, token = site.browser(), site.token()
+    csrf = browser.csrf
+    start = threading.Barrier(8)
+
+    def change(number: int) -> list[int]:
+        mine = site.browser(None)
+        start.wait(60)
+        return [
+            mine.patch("/api/settings", json={"candle_lines": {f"{number}-{one}": one}}, headers=token).status_code
+            for one in range(5)
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [status for several in pool.map(change, range(8)) for status in several]
+    assert statuses == [200] * 40
+    assert len(browser.patch("/api/settings", json={}, headers=csrf).json()["candle_lines"]) == 40
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_change_within_another_is_not_lost(site: Site, kept: bool) -> None:
+    """Whoever else changes the settings, between the look at them and the write."""
+    if kept:
+        site.accounts.keep_settings(USER, {"before": 1})
+    others = iter([lambda found: {**found, "theirs": 1}])
+
+    def ours(found: dict[str, Any]) -> dict[str, Any]:
+        for other in others:
+            site.accounts.change_settings(USER, other)
+        return {**found, "ours": 1}
+
+    expected = {**({"before": 1} if kept else {}), "theirs": 1, "ours": 1}
+    assert site.accounts.change_settings(USER, ours) == expected
+    assert site.accounts.settings(USER) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "says"),
+    [
+        (r'{"name": "\ud83d"}', "bad_text", "half of a surrogate pair"),
+        (r'{"name": "x", "\udc00": 1}', "bad_text", "half of a surrogate pair"),
+        (r'{"name": "x", "a": [{"b": ["\ud800x"]}]}', "bad_text", "half of a surrogate pair"),
+        ('{"name": "x", "a": [1e999]}', "bad_number", "1e999 is too large"),
+        ('{"name": "x", "a": -1e999}', "bad_number", "finite"),
+        ('{"name": "x", "a": NaN}', "not_json", "NaN"),
+        ('{"name": "x", "a": -Infinity}', "not_json", "-Infinity"),
+        ('{"name": "x", "a": ' + "[" * 60 + "]" * 60 + "}", "too_deep", "50 levels"),
+        ('{"name": "x", "a": ' + "[" * 700 + "]" * 700 + "}", "too_deep", "50 levels"),
+    ],
+)
+def test_a_body_that_cannot_be_kept_is_refused(site: Site, body: str, code: str, says: str) -> None:
+    browser = site.browser()
+    csrf = browser.csrf
+    for method, path in (
+        ("PUT", "/api/settings"),
+        ("PATCH", "/api/settings"),
+        ("POST", "/api/tokens"),
+        ("POST", "/api/password"),
+        ("POST", "/api/symbols/seen"),
+    ):
+        answer = browser.request(method, path, data=body, headers=csrf)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), path
+        assert says in answer.json()["error"]["message"]
+    pair = browser.put("/api/settings", data=r'{"a": "\ud83d\ude00"}', headers=csrf)
+    assert pair.json() == {"a": "😀"}, "a whole pair is a character"
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from binmon.dashboard import passwords
         "", "short", "elevenchars", "aaaaaaaaaaaaaaaa", "abababababababab", "abcdefghijklmnop", "123456789012",
         "210987654321", "password1234", "Password!1234", "LetMeIn-12345678", "anna-anna-anna", "anna12345678",
         "correct horse battery staple", "line\nbreaks-in-it", "x" * 300, "9182736455463728",
+        "quiet-otters-climb-\ud83d",
     ],
 )  # fmt: skip
 def test_weak_ones_are_refused(password: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
 from binmon.dashboard import openapi
 from binmon.dashboard.access import SESSION_COOKIE
@@ -256,6 +257,14 @@ def test_no_file_but_ours_is_given(site: Site, path: str) -> None:
     assert b" 404 " in text.split(b"\r\n")[0] or b" 303 " in text.split(b"\r\n")[0]
     assert b"import" not in text
     assert b"root:" not in text
+
+
+@pytest.mark.parametrize("name", ["%00", "x/%00", "css/%00.css", "x" * 256, "x/" + "y" * 5_000, "css/base.css/x"])
+def test_a_name_that_no_file_can_have(site: Site, name: str) -> None:
+    with capture_logs() as lines:
+        answer = site.browser(None).get(f"/static/{name}")
+    assert answer.status_code == 404
+    assert not [line for line in lines if line["event"] == "dashboard.failed"]
 
 
 # Hosts ----------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,7 +14,9 @@ from structlog.testing import capture_logs
 from binmon.dashboard.page_worker import PageFailed, PageWorker
 from binmon.dashboard.server import DashboardServer
 from binmon.errors import ConfigError, RetryError
-from tests.dashboard.site import Site, until
+from tests.dashboard.site import Browser, Site, until
+
+TCP_CLOSE = 7  # tcp_states.h
 
 
 def said(site: Site, request: bytes) -> bytes:
@@ -117,6 +121,69 @@ def test_many_connections_that_say_nothing_keep_nobody_out(site: Site) -> None:
     assert site.browser().get("/").status_code == 200
     for one in silent:
         one.close()
+
+
+def deaf(address: tuple[str, int], requests: bytes) -> socket.socket:
+    """A client that asks and then reads nothing."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.connect(address)
+    with contextlib.suppress(ConnectionError):  # it may be cut off meanwhile
+        made.sendall(requests)
+    return made
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether the kernel has heard that this connection is over."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([TCP_CLOSE])
+
+
+def test_clients_that_ask_without_end_and_read_nothing_keep_nobody_out(site: Site) -> None:
+    wanted = b"GET /static/x/vendor/lightweight-charts.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    silent = [deaf(site.server.address, wanted * 400) for _ in range(10)]
+    assert site.browser(None).get("/login", timeout=20).status_code == 200
+    until(lambda: all(is_cut_off(one) for one in silent), within_s=20)
+    for one in silent:
+        one.close()
+
+
+def test_three_requests_at_once_are_answered(site: Site) -> None:
+    wanted = b"GET /login HTTP/1.1\r\nHost: localhost\r\n"
+    answers = said(site, (wanted + b"\r\n") * 2 + wanted + b"Connection: close\r\n\r\n")
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_clients_that_take_nothing_of_a_long_answer_keep_nobody_out(site: Site) -> None:
+    """More than the web server buffers, so that a thread waits for each until it is dropped."""
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/long":
+            return site.app(environ, start)
+        start("200 OK", [("Content-Type", "text/plain")])
+        return (b"x" * (1 << 20) for _ in range(40))
+
+    server = DashboardServer("server", "127.0.0.1:0", application, stuck_s=1.0)
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,))
+    thread.start()
+    try:
+        long = b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        silent = [deaf(server.address, long) for _ in range(10)]
+        assert Browser(server.url).get("/login", timeout=30).status_code == 200
+        until(lambda: all(is_cut_off(one) for one in silent), within_s=30)
+        with socket.create_connection(server.address, timeout=60) as reads:
+            reads.sendall(long.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            taken = 0
+            while part := reads.recv(1 << 20):
+                taken += len(part)
+                threading.Event().wait(0.05)  # in all longer than the limit: who reads slowly is not dropped
+        assert taken > 40 << 20
+        for one in silent:
+            one.close()
+    finally:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 # The worker -----------------------------------------------------------------------------------------------------------

@@ -146,6 +146,8 @@ def test_new_symbols_are_new_until_the_user_has_looked(wire: Wire, tmp_path: Pat
     assert [one.symbol for one in seen.new_symbols("anna")] == ["NEWUSDT"]
     seen.looked("anna", 60)
     assert seen.new_symbols("anna") == []
+    seen.looked("anna", 10)
+    assert seen.new_symbols("anna") == [], "what was looked at stays looked at"
     assert len(seen.new_symbols("bert")) == 1
     state.close()
 

@@ -96,7 +96,7 @@ def test_a_line_is_dragged_moved_by_keys_and_kept_for_the_user(site: Site, page:
     expect(handle).not_to_have_attribute("aria-valuenow", f"{dragged:.2f}")
     kept = float(handle.get_attribute("aria-valuenow") or "0")
     assert kept > dragged
-    with page.expect_response(lambda answer: answer.url.endswith("/api/settings") and answer.request.method == "PUT"):
+    with page.expect_response(lambda answer: answer.url.endswith("/api/settings") and answer.request.method == "PATCH"):
         page.keyboard.press("ArrowUp")
     kept = float(handle.get_attribute("aria-valuenow") or "0")
 

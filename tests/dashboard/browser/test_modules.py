@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import mimetypes
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("playwright", reason="no playwright: pip install 'binmon[test]'")
 
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
-import binmon
+from tests.dashboard.browser.stage import EVENTS, HOST, STATIC, serve_files
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-STATIC = Path(binmon.__file__).parent / "dashboard" / "static"
 
 
 @pytest.fixture
 def bare(page: Page) -> Page:
     """An empty page from which the modules can be imported as they are served."""
-
-    def serve(route: Route) -> None:
-        name = route.request.url.removeprefix("http://binmon.test/")
-        if name == "":
-            route.fulfill(content_type="text/html", body="<!doctype html><title>bare</title>")
-        elif (STATIC / name).is_file():
-            kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0] or "text/plain"
-            route.fulfill(content_type=kind, body=(STATIC / name).read_bytes())
-        else:
-            route.fulfill(status=404, body="")
-
-    page.route("http://binmon.test/**", serve)
-    page.goto("http://binmon.test/")
+    serve_files(page)
+    page.goto(f"{HOST}/")
+    # some modules look at the page's data where they are imported
+    page.set_content(
+        '<script type="application/json" id="page-data">{}</script><div id="notices"></div><div id="announcer"></div>'
+    )
     return page
 
 
@@ -84,6 +74,17 @@ def test_a_line_that_moves_crosses_nothing_anew_while_the_price_stays_beyond(bar
         ("price('1000')", "1,000"),
         ("price(null)", "–"),
         ("readPrice(' 67,000.5 ')", "67000.5"),
+        ("readPrice('67 000 000.5')", "67000000.5"),
+        ("readPrice('0.5')", "0.5"),
+        ("readPrice('1,500')", "1500"),
+        ("readPrice('0,5')", None),  # a decimal comma is no separator
+        ("readPrice('0,500')", None),
+        ("readPrice('1,5')", None),
+        ("readPrice('1,2345')", None),
+        ("readPrice('1234,567')", None),
+        ("readPrice('1.234,5')", None),
+        ("readPrice('1,234 567')", None),
+        ("readPrice('1 2')", None),
         ("readPrice('0')", None),
         ("readPrice('-1')", None),
         ("readPrice('1e5')", None),
@@ -133,6 +134,249 @@ def test_local_time_is_the_browsers(browser: Any, bare: Page) -> None:
 )
 def test_ticks_are_round(bare: Page, call: str, expected: list[float]) -> None:
     script = f"import('/js/charts/plot.js').then(plot => plot.{call})"
-    # the module reads the page's data where it is imported
-    bare.set_content('<script type="application/json" id="page-data">{}</script>')
     assert bare.evaluate(script) == pytest.approx(expected)
+
+
+def test_a_list_has_one_child_for_each_item_also_where_a_key_comes_twice(bare: Page) -> None:
+    script = """async () => {
+        const {syncChildren} = await import("/js/core/dom.js");
+        const list = document.createElement("ul");
+        list.append(document.createElement("hr"));
+        const show = items => {
+            const update = (one, item) => (one.textContent = item);
+            syncChildren(list, items, item => item[0], () => document.createElement("li"), update);
+            return [...list.children].map(one => one.textContent).join(" ");
+        };
+        const told = [show(["a1", "b1", "a2"]), show(["a1", "b1", "a2"])];
+        const second = list.children[2];
+        told.push(show(["b2", "a3", "a4"]), list.children[2] === second, show(["a5"]), show([]));
+        return told;
+    }"""
+    assert bare.evaluate(script) == ["a1 b1 a2", "a1 b1 a2", "b2 a3 a4", True, "a5", ""]
+
+
+def test_a_tape_keeps_the_order_in_which_trades_came_and_takes_each_once(bare: Page) -> None:
+    script = """async () => {
+        const {Tape} = await import("/js/core/tape.js");
+        const tape = new Tape(4);
+        const ids = () => tape.trades.map(one => one[0]).join(" ");
+        const told = [];
+        tape.replace([["7", 10], ["3", 10], ["7", 10]]);
+        told.push(ids());
+        tape.add([["9007199254740993", 10], ["9007199254740992", 10], ["3", 10], [5, 10]]);
+        told.push(ids());
+        told.push(tape.add([["7", 10], ["3", 10]]).length); // seen, though no longer kept
+        tape.add([["1", 99]]);
+        tape.add([["1", 100]]); // a wiped venue counts anew
+        told.push(ids());
+        tape.replace([["1", 20], ["2", 20], ["3", 21], ["4", 22]]);
+        tape.add([["0", 19], ["5", 22]]); // told before the picture was taken: no room in it
+        told.push(ids());
+        return told;
+    }"""
+    assert bare.evaluate(script) == [
+        "7 3",
+        "3 9007199254740993 9007199254740992 5",
+        0,
+        "9007199254740992 5 1 1",
+        "2 3 4 5",
+    ]
+
+
+def test_a_poll_waits_for_the_answer_before_and_an_error_is_shown(bare: Page) -> None:
+    script = """async () => {
+        const {Loader} = await import("/js/core/load.js");
+        const waiting = [], shown = [];
+        const loader = new Loader({
+            key: "x", show: one => shown.push(one), fetch: () => new Promise((...ends) => waiting.push(ends)),
+        });
+        const turns = [loader.poll(), loader.poll(), loader.poll()];
+        const asked = [waiting.length];
+        waiting[0][0]("slow");
+        await Promise.all(turns);
+        turns.push(loader.poll(), loader.poll());
+        asked.push(waiting.length);
+        waiting[1][1](Object.assign(new Error("too slow"), {status: 400}));
+        await Promise.all(turns);
+        void loader.poll();
+        asked.push(waiting.length);
+        return [asked, shown, document.getElementById("notices").textContent];
+    }"""
+    asked, shown, notices = bare.evaluate(script)
+    assert (asked, shown) == ([1, 2, 3], ["slow"])
+    assert "too slow" in notices
+
+
+def test_handles_are_placed_once_a_frame(bare: Page) -> None:
+    script = """async () => {
+        let parts;
+        const part = new Proxy({}, {get: (_, name) => (name === "attachPrimitive" ? one => (parts = one) : () => part)});
+        globalThis.LightweightCharts = {createChart: () => part, CrosshairMode: {}};
+        const {CandleChart} = await import("/js/charts/candle-chart.js");
+        let placed = 0;
+        new CandleChart(document.body, {display: "utc", onPoint: () => {}, onRedraw: () => (placed += 1)});
+        const frames = [];
+        globalThis.requestAnimationFrame = work => frames.push(work);
+        for (let turn = 0; turn < 1000; turn += 1) parts.updateAllViews(); // a hidden tab: no frame comes
+        const waiting = frames.length;
+        frames.forEach(work => work());
+        parts.updateAllViews();
+        return [waiting, placed, frames.length];
+    }"""
+    assert bare.evaluate(script) == [1, 1, 2]
+
+
+STREAM = """async work => {
+    const {LiveStream} = await import("/js/core/stream.js");
+    const states = [];
+    let loads = 0;
+    const stream = new LiveStream({topics: [], onEvent: () => {}, onReset: () => (loads += 1), onState: one => states.push(one)});
+    stream.start();
+    const open = () => sources.at(-1).tell("open");
+    const hello = () => sources.at(-1).tell("hello", {}, "7");
+    const cut = () => sources.at(-1).tell("error");
+    const network = is => {
+        Object.defineProperty(navigator, "onLine", {configurable: true, get: () => is});
+        dispatchEvent(new Event(is ? "online" : "offline"));
+    };
+"""
+"""What a test goes on from: a stream whose server and network it is."""
+
+
+@pytest.fixture
+def streaming(bare: Page) -> Page:
+    bare.evaluate(f"() => {{{EVENTS}}}")
+    return bare
+
+
+def test_what_a_stream_tells_again_is_not_loaded_as_well(streaming: Page) -> None:
+    script = """
+        open(), cut(), open(); // cut before an id was told: what was missed is not known
+        const before = loads;
+        hello(), cut(), open(), hello();
+        const resumed = loads;
+        stream.follow(["tops"]);
+        open(), hello(), cut(), open();
+        return [before, resumed, loads, sources.length];
+    }"""
+    assert streaming.evaluate(STREAM + script) == [2, 2, 3, 2]
+
+
+def test_a_daemon_on_this_machine_is_reached_without_a_network(streaming: Page) -> None:
+    script = """
+        open(), hello();
+        network(false);
+        const tried = sources.length;
+        open(), hello();
+        const without = [...states];
+        cut();
+        const failed = states.at(-1);
+        open();
+        return [tried, without, failed, states.at(-1)];
+    }"""
+    without = ["connecting", "connected", "reconnecting", "connected"]
+    assert streaming.evaluate(STREAM + script) == [2, without, "offline", "connected"]
+
+
+SETTINGS = """async work => {
+    let kept = {time: "local", candle_lines: {x: {above: "1", below: null}}, other: 5}, fails = 0;
+    const asked = [];
+    globalThis.fetch = async (path, {method, body, keepalive}) => {
+        asked.push(method === "GET" ? "GET" : [method, JSON.parse(body), keepalive]);
+        if (fails > 0) {
+            fails -= 1;
+            return Response.json({error: {code: "failed", message: "no"}}, {status: 503});
+        }
+        if (method === "PATCH") {
+            for (const [name, value] of Object.entries(JSON.parse(body))) {
+                if (name !== "candle_lines" && name !== "minimum_prices") {
+                    kept = {...kept, [name]: value};
+                    continue;
+                }
+                const all = {...kept[name]};
+                for (const [key, entry] of Object.entries(value)) {
+                    delete all[key];
+                    if (entry !== null) all[key] = entry;
+                }
+                kept = {...kept, [name]: all};
+            }
+        }
+        return Response.json(kept);
+    };
+    const one = await import("/js/core/settings.js?1"), two = await import("/js/core/settings.js?2");
+"""
+"""Two tabs, and a server that keeps what they send."""
+
+
+def test_two_tabs_leave_each_other_their_settings(bare: Page) -> None:
+    script = """
+        await one.loadSettings();
+        await two.loadSettings();
+        one.changeEntry("candle_lines", "x", line => ({...line, above: "3"}));
+        one.changeEntry("candle_lines", "y", "7");
+        await one.save();
+        two.changeEntry("candle_lines", "x", line => ({...line, below: "2"}));
+        two.changeEntry("minimum_prices", "x", "9");
+        two.change("theme", "dark");
+        const told = [];
+        two.onChange((name, value) => told.push([name, value]));
+        asked.length = 0;
+        await two.save();
+        const both = kept, seen = two.setting("candle_lines"), sent = [...asked];
+        one.changeEntry("candle_lines", "y", null);
+        await one.save();
+        return [sent, both, seen, Object.keys(kept.candle_lines), told, await one.save(), asked.length];
+    }"""
+    sent, both, seen, left, told, is_saved, asked = bare.evaluate(SETTINGS + script)
+    lines = {"x": {"above": "3", "below": "2"}, "y": "7"}
+    changed = {"candle_lines": {"x": lines["x"]}, "minimum_prices": {"x": "9"}, "theme": "dark"}
+    assert sent == ["GET", ["PATCH", changed, True]]
+    assert both == {"time": "local", "other": 5, "theme": "dark", "candle_lines": lines, "minimum_prices": {"x": "9"}}
+    assert seen == lines
+    assert left == ["x"]
+    assert told == [["candle_lines", {"y": "7", "x": lines["x"]}]]
+    assert (is_saved, asked) == (True, 4)
+
+
+def test_nothing_is_saved_over_settings_that_could_not_be_read(bare: Page) -> None:
+    script = """
+        fails = 2;
+        const told = [await one.loadSettings()];
+        one.changeEntry("candle_lines", "x", line => ({...line, below: "2"}));
+        told.push(await one.save(), one.setting("candle_lines"));
+        dispatchEvent(new Event("pagehide"));
+        told.push([...asked], await one.save(), asked.slice(2), kept.candle_lines, one.setting("time"));
+        return told;
+    }"""
+    lines = {"x": {"above": "1", "below": "2"}}
+    sent = ["GET", ["PATCH", {"candle_lines": lines}, True]]
+    assert bare.evaluate(SETTINGS + script) == [
+        False, False, {"x": {"below": "2"}}, ["GET", "GET"], True, sent, lines, "local",
+    ]  # fmt: skip
+
+
+def test_a_page_that_is_left_saves_at_once(bare: Page) -> None:
+    script = """
+        await one.loadSettings();
+        one.change("time", "ms");
+        asked.length = 0;
+        dispatchEvent(new Event("pagehide"));
+        dispatchEvent(new Event("pagehide"));
+        const sent = [...asked];
+        await new Promise(done => setTimeout(done, 600));
+        return [sent, kept.time, asked.length];
+    }"""
+    assert bare.evaluate(SETTINGS + script) == [[["PATCH", {"time": "ms"}, True]], "ms", 1]
+
+
+def test_a_change_that_fails_to_be_saved_is_saved_with_the_next(bare: Page) -> None:
+    script = """
+        await one.loadSettings();
+        one.changeEntry("candle_lines", "y", "4");
+        fails = 1;
+        const first = await one.save();
+        one.changeEntry("candle_lines", "z", "5");
+        return [first, await one.save(), kept.candle_lines];
+    }"""
+    lines = {"x": {"above": "1", "below": None}, "y": "4", "z": "5"}
+    assert bare.evaluate(SETTINGS + script) == [False, True, lines]

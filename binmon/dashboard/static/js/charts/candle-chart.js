@@ -1,5 +1,6 @@
 // Candlesticks with volume, and the user's lines. Draws with TradingView Lightweight Charts, loaded by the page before.
 
+import { oncePerFrame } from "../core/dom.js";
 import { clock, day, hourMinute, moment, price as priceText } from "../core/format.js";
 import { colour, onTheme } from "../core/theme.js";
 
@@ -36,8 +37,9 @@ export class CandleChart {
     this._volume.priceScale().applyOptions({ scaleMargins: { top: 1 - VOLUME_SHARE, bottom: 0 } });
     this._lines = new Map();
     this._chart.subscribeCrosshairMove((at) => onPoint(at.time === undefined ? null : (this._byTime.get(at.time) ?? null)));
-    // the library asks its parts before each frame it draws: that is when handles beside it must follow
-    this._candles.attachPrimitive({ updateAllViews: () => requestAnimationFrame(onRedraw), paneViews: () => [] });
+    // the library asks its parts before each frame it draws: that is when handles beside it must follow. Once a frame, as
+    // in a hidden tab there are none, and what is asked for at each candle would wait there in a crowd
+    this._candles.attachPrimitive({ updateAllViews: oncePerFrame(onRedraw), paneViews: () => [] });
     this._colours();
     onTheme(() => this._colours());
     this.setDisplay(display);

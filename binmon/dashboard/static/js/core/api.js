@@ -24,12 +24,12 @@ export function get(path, parameters = {}) {
   return request("GET", text ? `${path}?${text}` : path);
 }
 
-/** POST, PUT or DELETE with a JSON body and the CSRF token of this page. */
-export function send(method, path, body) {
-  return request(method, path, body);
+/** POST, PATCH or DELETE with a JSON body and the CSRF token of this page. `keepalive`: also while the page is left. */
+export function send(method, path, body, { keepalive = false } = {}) {
+  return request(method, path, body, keepalive);
 }
 
-async function request(method, path, body) {
+async function request(method, path, body, keepalive = false) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = pageData.csrf ?? document.querySelector("input[name='csrf']")?.value ?? "";
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -41,6 +41,7 @@ async function request(method, path, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: "same-origin",
       cache: "no-store",
+      keepalive,
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {

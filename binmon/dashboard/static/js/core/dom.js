@@ -35,26 +35,31 @@ export function setData(element, name, value) {
 
 /**
  * Bring the children of `parent` into line with `items`: those with a known key are updated and moved, others made.
- * `create(item)` gives an element, `update(element, item)` fills it.
+ * `create(item)` gives an element, `update(element, item)` fills it. Each item has one child, and a child that no item
+ * has goes. Where a key comes again, the later item has a place of its own: nothing that is told is hidden here.
  */
 export function syncChildren(parent, items, keyOf, create, update) {
   const known = new Map();
   for (const child of parent.children) known.set(child.dataset.key, child);
+  const times = new Map();
+  const used = new Set();
   let place = parent.firstElementChild;
   for (const item of items) {
-    const key = String(keyOf(item));
+    const name = String(keyOf(item));
+    const time = (times.get(name) ?? 0) + 1;
+    times.set(name, time);
+    const key = time === 1 ? name : `${name}\u0000${time}`;
     let child = known.get(key);
     if (child === undefined) {
       child = create(item);
       child.dataset.key = key;
-    } else {
-      known.delete(key);
     }
+    used.add(child);
     update(child, item);
     if (child === place) place = place.nextElementSibling;
     else parent.insertBefore(child, place);
   }
-  for (const gone of known.values()) gone.remove();
+  for (const child of [...parent.children]) if (!used.has(child)) child.remove();
 }
 
 /** Fill a <dl> with [term, text, level] rows; `level` is "", "good", "warn" or "bad". */

@@ -29,9 +29,13 @@ export function commonDecimals(texts) {
   return Math.min(most, 12);
 }
 
-/** What a person typed as a price, as decimal text; null when it is none. Accepts "67,000.5" and spaces. */
+// a comma is a decimal point to many: it is taken for a separator only where it can be nothing else than one
+const GROUPED = /^[1-9]\d{0,2}([,\s'])\d{3}(\1\d{3})*(\.\d+)?$/;
+
+/** What a person typed as a price, as decimal text; null when it is none. Accepts "67,000.5" and "67 000.5", not "0,5". */
 export function readPrice(typed) {
-  const plain = String(typed).replace(/[\s,_']/g, "");
+  const trimmed = String(typed).trim();
+  const plain = GROUPED.test(trimmed) ? trimmed.replace(/[,\s']/g, "") : trimmed;
   if (!/^\d{1,15}(\.\d{1,12})?$/.test(plain) || Number(plain) === 0) return null;
   return plain;
 }

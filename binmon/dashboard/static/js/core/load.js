@@ -4,7 +4,8 @@ import { clearNotice, notice } from "./notices.js";
 
 /**
  * `fetch()` gives the picture, `show(picture)` puts it up, `apply(change)` changes it. `key` names the notice of a
- * failure. Only the newest load counts, and it is tried again by itself where the server was not reached.
+ * failure. Only the newest load counts, and it is tried again by itself where the server was not reached. Who asks at
+ * fixed times uses `poll`, so that an answer that takes longer than that is waited for.
  */
 export class Loader {
   constructor({ key, fetch, show, apply = () => {}, onError = () => {} }) {
@@ -16,6 +17,7 @@ export class Loader {
     this._turn = 0;
     this._waiting = null; // changes that came since the load began
     this._retry = 0;
+    this._inFlight = 0;
     this.loaded = false;
   }
 
@@ -25,6 +27,7 @@ export class Loader {
     const turn = ++this._turn;
     this._waiting ??= [];
     let picture;
+    this._inFlight += 1;
     try {
       picture = await this._fetch();
     } catch (error) {
@@ -36,6 +39,8 @@ export class Loader {
         this._retry = setTimeout(() => void this.load(), 3000 + 4000 * Math.random());
       }
       return;
+    } finally {
+      this._inFlight -= 1;
     }
     if (turn !== this._turn) return;
     const waiting = this._waiting ?? [];
@@ -44,6 +49,11 @@ export class Loader {
     clearNotice(this._key);
     this._show(picture);
     for (const change of waiting) this._apply(change);
+  }
+
+  /** Load, unless an answer is being waited for. */
+  async poll() {
+    if (this._inFlight === 0) await this.load();
   }
 
   /** A change has come. */

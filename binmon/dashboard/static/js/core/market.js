@@ -7,9 +7,12 @@ import { notice } from "./notices.js";
 
 const SEARCH_AFTER_MS = 150;
 const MOST = 40;
+const USUAL_INTERVAL = "1m";
 
 /** What the page shows, by its address and the server: venue, symbol, interval. */
 export const market = { venue: pageData.venue ?? "", symbol: pageData.symbol ?? "", interval: pageData.interval ?? "" };
+
+let known = []; // the venues, once they are told
 
 /** Wire the bar. Resolves to the venues (the answer of /api/venues), or an empty list when they are not to be had. */
 export async function startMarketBar() {
@@ -19,9 +22,9 @@ export async function startMarketBar() {
   const interval = document.getElementById("interval");
   if (interval !== null) wireInterval(interval);
   try {
-    const { venues } = await get("/api/venues");
-    wireVenues(venues);
-    return venues;
+    known = (await get("/api/venues")).venues;
+    wireVenues(known);
+    return known;
   } catch (error) {
     notice("venues", error.message, "warn");
     return [];
@@ -31,8 +34,19 @@ export async function startMarketBar() {
 /** The address of this page for another choice. */
 function addressOf(changes) {
   const query = new URLSearchParams(location.search);
-  for (const [name, value] of Object.entries({ ...market, ...changes })) if (value) query.set(name, value);
+  for (const [name, value] of Object.entries({ ...market, ...changes })) {
+    if (value) query.set(name, value);
+    else query.delete(name);
+  }
   return `${location.pathname}?${query}`;
+}
+
+/** The address for a symbol of a venue. Venues differ in their intervals: one that it lacks would be no page at all. */
+function addressAt(venue, symbol) {
+  const intervals = known.find((one) => one.name === venue)?.intervals ?? [];
+  const isFit = market.interval === "" || intervals.length === 0 || intervals.includes(market.interval);
+  const interval = isFit ? market.interval : intervals.includes(USUAL_INTERVAL) ? USUAL_INTERVAL : intervals[0];
+  return addressOf({ venue, symbol, interval });
 }
 
 function wireInterval(select) {
@@ -53,7 +67,7 @@ function wireVenues(venues) {
   select.addEventListener("change", () => {
     const chosen = venues.find((one) => one.name === select.value);
     const symbol = chosen?.books?.includes(market.symbol) ? market.symbol : (chosen?.books?.[0] ?? "");
-    location.assign(`${location.pathname}?${new URLSearchParams({ venue: select.value, ...(symbol && { symbol }) })}`);
+    location.assign(addressAt(select.value, symbol));
   });
 }
 
@@ -76,7 +90,7 @@ function wireSearch() {
     close();
     box.value = one.symbol;
     if (one.symbol !== market.symbol || one.venue !== market.venue) {
-      location.assign(addressOf({ symbol: one.symbol, venue: one.venue }));
+      location.assign(addressAt(one.venue, one.symbol));
     }
   };
   const point = (index) => {

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { byId, setData, setText } from "./dom.js";
 import { announce, clearNotice, notice } from "./notices.js";
-import { change, loadSettings, setting } from "./settings.js";
+import { change, loadSettings, onChange, setting } from "./settings.js";
 import { startSound } from "./sound.js";
 import { LiveStream } from "./stream.js";
 import { nextTheme, setTheme, theme } from "./theme.js";
@@ -24,9 +24,8 @@ const WORDS = {
  */
 export async function startShell({ topics = [], onEvent = () => {}, onReset = () => {}, onLink = () => {}, neededWhenHidden } = {}) {
   wireTheme();
-  await loadSettings();
-  if (setting("theme") !== theme()) setTheme(setting("theme"));
-  showTheme();
+  if (await loadSettings()) followTheme();
+  onChange((name) => name === "theme" && followTheme());
   startSound();
   wireTime();
   const stream = new LiveStream({
@@ -88,6 +87,12 @@ function wireTheme() {
   showTheme();
 }
 
+/** The theme as the settings have it. */
+function followTheme() {
+  if (setting("theme") !== theme()) setTheme(setting("theme"));
+  showTheme();
+}
+
 /** The words of the theme button. */
 export function showTheme() {
   setText(byId("theme-word"), theme());
@@ -98,4 +103,7 @@ function wireTime() {
   if (select === null) return;
   select.value = setting("time");
   select.addEventListener("change", () => change("time", select.value));
+  onChange((name, value) => {
+    if (name === "time") select.value = value;
+  });
 }

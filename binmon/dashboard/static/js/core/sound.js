@@ -2,7 +2,7 @@
 // that says what is the case, and the first click or key anywhere unlocks it.
 
 import { byId } from "./dom.js";
-import { change, setting } from "./settings.js";
+import { change, onChange, setting } from "./settings.js";
 
 let context = null;
 let unlocked = false;
@@ -15,6 +15,7 @@ export function startSound() {
     if (setting("sound") && !unlocked) unlock();
     else setSound(!setting("sound"));
   });
+  onChange((name) => name === "sound" && show()); // another page of this user has switched it
   for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, unlock, { once: true, capture: true });
   show();
 }

@@ -12,7 +12,7 @@ const LONGEST_PAUSE_MS = 15_000;
 
 /**
  * States: "connecting", "connected", "reconnecting", "stale" (connected, but silent), "paused" (the page is hidden),
- * "offline", "refused" (with the server's reason).
+ * "offline" (the server is not reached, and the browser has no network), "refused" (with the server's reason).
  */
 export class LiveStream {
   /**
@@ -38,8 +38,8 @@ export class LiveStream {
 
   /** Connect, and watch over it from then on. */
   start() {
-    addEventListener("online", () => this._reopen());
-    addEventListener("offline", () => this._move("offline"));
+    // tried in either case: a daemon on this machine is reached without a network
+    for (const turn of ["online", "offline"]) addEventListener(turn, () => this._state !== "paused" && this._reopen());
     addEventListener("pagehide", () => {
       this._leaving = true;
       this._close();
@@ -74,11 +74,12 @@ export class LiveStream {
     const source = new EventSource(this._address());
     this._source = source;
     this._heardAt = Date.now();
-    const fresh = this._lastId === "";
     source.addEventListener("open", () => {
+      if (source !== this._source) return;
       this._heard();
       this._failures = 0;
-      if (fresh && source === this._source) this._firstLoad(true);
+      // looked at now: when the browser connects again by itself, what was missed is told, and nothing is to be loaded
+      if (this._lastId === "") this._firstLoad(true);
     });
     source.addEventListener("error", () => {
       if (source !== this._source || this._leaving) return;
@@ -97,11 +98,7 @@ export class LiveStream {
   _reopen() {
     if (this._leaving) return;
     this._close();
-    if (!navigator.onLine) {
-      this._move("offline");
-      return;
-    }
-    this._move(this._loaded ? "reconnecting" : "connecting");
+    if (this._state !== "offline") this._move(this._loaded ? "reconnecting" : "connecting");
     this._open();
   }
 
@@ -169,7 +166,7 @@ export class LiveStream {
       this._move("paused");
       return;
     }
-    if (this._source === null || this._state === "offline") return;
+    if (this._source === null) return;
     const silent = Date.now() - this._heardAt;
     if (silent > REOPEN_AFTER_MS) this._reopen(); // asleep for an hour, or a dead connection that nobody has ended
     else if (silent > STALE_AFTER_MS && this._state === "connected") this._move("stale");

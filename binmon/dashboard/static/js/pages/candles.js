@@ -105,14 +105,26 @@ function setLine(direction, text, { save = true } = {}) {
   input.removeAttribute("aria-invalid");
   chart?.setLine(direction, text);
   handles?.set(direction, text);
-  if (save) saveLines();
+  if (save) saveLine(direction, text);
   lookAtPrice();
   refresh();
 }
 
-function saveLines() {
-  const kept = { above: lines.above?.line ?? null, below: lines.below?.line ?? null };
-  changeEntry("candle_lines", key, kept.above || kept.below ? kept : null);
+/** The other line stays what it is on the server, which another page may have moved. */
+function saveLine(direction, text) {
+  changeEntry("candle_lines", key, (kept) => {
+    const both = { above: null, below: null, ...kept, [direction]: text };
+    return both.above || both.below ? both : null;
+  });
+}
+
+/** The lines as the settings have them: at the start, and when another page has changed them. */
+function showKept() {
+  const kept = setting("candle_lines")?.[key] ?? {};
+  for (const direction of DIRECTIONS) {
+    const text = kept[direction] ? String(kept[direction]) : null;
+    if (text !== (lines[direction]?.line ?? null) && !handles?.isMoving(direction)) setLine(direction, text, { save: false });
+  }
 }
 
 /** The price against the lines: once a crossing, whatever it does around the line. */
@@ -132,7 +144,6 @@ function lookAtPrice() {
 }
 
 function wireLines() {
-  const kept = setting("candle_lines")?.[key] ?? {};
   for (const direction of DIRECTIONS) {
     const input = byId(`line-${direction}`);
     const commit = () => {
@@ -158,7 +169,6 @@ function wireLines() {
       const now = Number(currentPrice());
       if (now > 0) setLine(direction, (now * (direction === "above" ? 1.001 : 0.999)).toFixed(places));
     });
-    if (kept[direction]) setLine(direction, String(kept[direction]), { save: false });
   }
 }
 
@@ -309,7 +319,11 @@ await startShell({
   neededWhenHidden: () => setting("sound") && DIRECTIONS.some((direction) => lines[direction] !== null),
 });
 wireLines();
-onChange((name) => name === "time" && showDisplay());
+showKept();
+onChange((name) => {
+  if (name === "time") showDisplay();
+  else if (name === "candle_lines") showKept();
+});
 showDisplay();
 setInterval(async () => {
   if (market.symbol === "" || link !== "connected" || !loader.loaded) return;

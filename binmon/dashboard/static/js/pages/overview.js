@@ -4,6 +4,7 @@ import { get } from "../core/api.js";
 import { byId, make, makeBar, oncePerFrame, setBar, setData, setFacts, setState, setText, stateMark, syncChildren } from "../core/dom.js";
 import { age, basisPoints, clock, commonDecimals, count, milliseconds, moment, price as priceText } from "../core/format.js";
 import { Loader } from "../core/load.js";
+import { Once } from "../core/once.js";
 import { onChange, setting } from "../core/settings.js";
 import { startShell } from "../core/shell.js";
 
@@ -20,7 +21,8 @@ let status = null;
 let statusAt = 0;
 let failed = "";
 const tops = new Map(); // by venue:symbol
-let alerts = [];
+let alerts = []; // newest first
+const alertsOnce = new Once(100);
 let all = false; // every book in the table
 let link = "connecting";
 
@@ -51,10 +53,12 @@ const alertsLoader = new Loader({
   key: "alerts",
   fetch: () => get("/api/alerts", { limit: MOST_ALERTS }),
   show: (answer) => {
-    alerts = answer.alerts;
+    alertsOnce.clear();
+    alerts = answer.alerts.filter((alert) => alertsOnce.isNew(alertKey(alert)));
     refresh();
   },
   apply: (alert) => {
+    if (!alertsOnce.isNew(alertKey(alert))) return; // the list has it already
     alerts = [alert, ...alerts].slice(0, MOST_ALERTS);
     refresh();
   },
@@ -165,6 +169,10 @@ function showBooks() {
 
 // Alerts -------------------------------------------------------------------------------------------------------------
 
+function alertKey(alert) {
+  return `${alert.time_ms} ${alert.name} ${alert.subject} ${alert.kind}`;
+}
+
 function alertLevel(alert) {
   if (alert.kind === "recovered" || alert.kind === "expired") return "good";
   return ["error", "critical"].includes(alert.severity) ? "bad" : alert.severity === "warning" ? "warn" : "";
@@ -175,7 +183,7 @@ function showAlerts() {
   setText(byId("alerts-empty"), alertsLoader.loaded ? "No alert." : "Loading …");
   const display = setting("time");
   syncChildren(
-    byId("alerts"), alerts, (one) => `${one.time_ms} ${one.name} ${one.subject} ${one.kind}`,
+    byId("alerts"), alerts, alertKey,
     () => make("li", {}, make("span", { class: "head" }, make("strong"), make("span", { class: "subject" }), make("time")), make("span")),
     (row, one) => {
       setData(row, "level", alertLevel(one));
@@ -203,7 +211,7 @@ function showConnections() {
   byId("connections-empty").hidden = rows.length > 0;
   setText(byId("connections-note"), rows.length ? count(rows.length) : "");
   syncChildren(
-    byId("connections"), rows.sort(byLevel), (row) => row.name,
+    byId("connections"), rows.sort(byLevel), (row) => `${row.venue} ${row.name}`,
     (row) => make("li", {}, make("span", { text: row.name, title: row.name }), stateMark("", "")),
     (item, row) => setState(item.lastElementChild, row.state.replaceAll("_", " "), row.level),
   );
@@ -336,7 +344,7 @@ await startShell({
   onEvent: (kind, data) => {
     if (kind === "top") topsLoader.take(data.tops);
     else if (kind === "alert") alertsLoader.take(data.alert ?? data);
-    else if (kind === "status" && status !== null && data.ok !== undefined && data.ok !== status.ok) void statusLoader.load();
+    else if (kind === "status" && status !== null && data.ok !== undefined && data.ok !== status.ok) void statusLoader.poll();
   },
   onReset: () => {
     void statusLoader.load();
@@ -351,5 +359,5 @@ await startShell({
 onChange((name) => name === "time" && refresh());
 setInterval(() => {
   refresh();
-  if (!document.hidden && link !== "offline" && Date.now() - statusAt >= ASK_EVERY_MS - 100) void statusLoader.load();
+  if (!document.hidden && link !== "offline" && Date.now() - statusAt >= ASK_EVERY_MS - 100) void statusLoader.poll();
 }, ASK_EVERY_MS);

@@ -132,7 +132,6 @@ onChange((name) => {
   if (name === "time") showTokens();
   setText(byId("display-note"), "saving …");
   setTimeout(async () => {
-    await save();
-    setText(byId("display-note"), "saved");
+    setText(byId("display-note"), (await save()) ? "saved" : "not saved");
   }, 500);
 });

@@ -15,6 +15,7 @@ const GATHER_MS = 300; // a reset of the venue tells of hundreds at once: they a
 let limit = PAGE;
 let listing = null;
 let news = { symbols: [], new_count: 0 };
+let shown = news; // what is in sight, which is what "Mark as seen" is about
 let timer = 0;
 
 const loader = new Loader({
@@ -43,11 +44,12 @@ function candlesAddress(one) {
 }
 
 function showNews() {
+  shown = news;
   const some = news.symbols.length > 0;
   setData(byId("news"), "state", some ? "new" : "none");
   byId("news-empty").hidden = some;
   byId("mark-seen").disabled = !some;
-  setText(byId("news-note"), some ? count(news.new_count) : "");
+  setText(byId("news-note"), !some ? "" : news.symbols.length < news.new_count ? `${count(news.symbols.length)} of ${count(news.new_count)}` : count(news.new_count));
   syncChildren(
     byId("news-list"), news.symbols, (one) => `${one.venue}:${one.symbol}`,
     (one) => make("li", {}, make("a", { href: candlesAddress(one) }, make("span", { text: one.symbol }), make("small"))),
@@ -94,7 +96,7 @@ byId("symbols-more").addEventListener("click", () => {
 byId("mark-seen").addEventListener("click", async () => {
   byId("mark-seen").disabled = true;
   try {
-    await send("POST", "/api/symbols/seen", {});
+    await send("POST", "/api/symbols/seen", { until_ms: shown.as_of_ms }); // not those that came after the picture
     announce("Marked as seen.");
     byId("search").focus();
   } catch (error) {

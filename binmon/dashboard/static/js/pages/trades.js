@@ -11,6 +11,7 @@ import { announce } from "../core/notices.js";
 import { changeEntry, onChange, setting } from "../core/settings.js";
 import { startShell } from "../core/shell.js";
 import { play } from "../core/sound.js";
+import { Tape, tradeKey } from "../core/tape.js";
 import { colour } from "../core/theme.js";
 
 const KEPT = 200; // trades
@@ -20,7 +21,8 @@ const MOST_CROSSINGS = 5;
 const topic = `trades:${market.venue}:${market.symbol}`;
 const key = `${market.venue}:${market.symbol}`;
 
-let trades = []; // [trade_id, time_ms, price, quantity, side], oldest first
+const tape = new Tape(KEPT);
+let trades = tape.trades; // oldest first
 let places = 2;
 let link = "connecting";
 let minimum = null; // a Crossing
@@ -31,7 +33,8 @@ const loader = new Loader({
   key: "trades",
   fetch: () => get("/api/trades", { venue: market.venue, symbol: market.symbol, limit: KEPT }),
   show: (answer) => {
-    trades = answer.trades.slice(-KEPT);
+    tape.replace(answer.trades);
+    trades = tape.trades;
     places = Math.max(2, commonDecimals(trades.map((trade) => trade[2])));
     lookAt(trades.slice(-1));
     refresh();
@@ -40,11 +43,9 @@ const loader = new Loader({
 });
 
 function takeTrades(news) {
-  const [newest, newestMs] = trades.at(-1) ?? [-1, -1];
-  // by the time as well: after a wipe of the venue the ids begin anew
-  const fresh = news.filter((trade) => trade[0] > newest || trade[1] > newestMs);
+  const fresh = tape.add(news);
   if (fresh.length === 0) return;
-  trades = [...trades, ...fresh].slice(-KEPT);
+  trades = tape.trades;
   lookAt(fresh);
   refresh();
 }
@@ -64,11 +65,18 @@ function lookAt(some) {
 function setMinimum(text, { save = true } = {}) {
   minimum = text === null ? null : new Crossing("above", text).follows(minimum, trades.at(-1)?.[2]);
   const input = byId("minimum-price");
-  input.value = text === null ? "" : priceText(text);
+  if (save || document.activeElement !== input) input.value = text === null ? "" : priceText(text);
   input.removeAttribute("aria-invalid");
   if (save) changeEntry("minimum_prices", key, text);
   lookAt(trades.slice(-1));
   refresh();
+}
+
+/** The minimum as the settings have it: at the start, and when another page has changed it. */
+function showKept() {
+  const kept = setting("minimum_prices")?.[key];
+  const text = kept ? String(kept) : null;
+  if (text !== (minimum?.line ?? null)) setMinimum(text, { save: false });
 }
 
 const refresh = oncePerFrame(() => {
@@ -150,7 +158,7 @@ function showTape() {
   const quantityPlaces = commonDecimals(shown.map((trade) => trade[3]));
   setText(byId("tape-note"), trades.length ? `newest first, ${count(shown.length)} shown` : "");
   syncChildren(
-    byId("tape"), shown, (trade) => trade[0],
+    byId("tape"), shown, tradeKey,
     (trade) => make("tr", {},
       make("td", { class: "dim" }), make("td", { class: `side ${trade[4] === "buy" ? "up" : "down"}`, text: trade[4] }),
       make("td", { class: `n ${trade[4] === "buy" ? "up" : "down"}` }), make("td", { class: "n" }), make("td", { class: "n wide-only dim" })),
@@ -208,6 +216,8 @@ await startShell({
   },
   neededWhenHidden: () => setting("sound") && minimum !== null,
 });
-const kept = setting("minimum_prices")?.[key];
-if (kept) setMinimum(String(kept), { save: false });
-onChange((name) => name === "time" && refresh());
+showKept();
+onChange((name) => {
+  if (name === "time") refresh();
+  else if (name === "minimum_prices") showKept();
+});
