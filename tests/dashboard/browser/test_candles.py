@@ -74,6 +74,35 @@ def test_history_becomes_live_and_a_crossing_is_seen_and_heard(site: Site, page:
     assert watcher.complaints == []
 
 
+def test_set_takes_what_was_typed(site: Site, page: Page) -> None:
+    open_live_candles(page, site)
+    box, handle = page.locator("#line-above"), page.get_by_role("slider", name="Sound above")
+    box.fill("99000.5")
+    page.locator("#line-above-here").click()
+    expect(handle).to_have_attribute("aria-valuenow", "99000.50")
+    box.fill("98,000")
+    page.locator("#line-above-here").click()
+    expect(handle).to_have_attribute("aria-valuenow", "98000.00")
+    page.get_by_role("button", name="Remove the line above").click()
+    expect(box).to_have_value("")
+    page.locator("#line-above-here").click()
+    expect(handle).to_have_attribute("aria-valuenow", re.compile("^6[45]"))  # near the price
+    page.get_by_role("button", name="Remove the line above").click()
+
+
+def test_a_book_that_is_not_kept_is_said_to_be(site: Site, page: Page) -> None:
+    said = "the book of binance BTCUSDT is not kept: add it to books.symbols"
+    page.route(
+        "**/api/book?**",
+        lambda route: route.fulfill(status=404, json={"error": {"code": "no_book", "message": said}}),
+    )
+    log_in(page, site, "/book?venue=binance&symbol=BTCUSDT")
+    page.route("**/api/stream?**", lambda route: route.abort())  # no picture from there either
+    page.reload()
+    expect(page.locator("#series-state")).to_have_text("not kept")
+    expect(page.locator("#ladder-empty")).to_have_text(said)
+
+
 def test_a_line_is_dragged_moved_by_keys_and_kept_for_the_user(site: Site, page: Page) -> None:
     open_live_candles(page, site)
     page.locator("#line-below-here").click()

@@ -18,6 +18,7 @@ let book = null;
 let heardAt = 0;
 let deep = null; // a book with more levels, for the depth chart
 let link = "connecting";
+let refusal = ""; // why there is no book, where that will not change by itself
 const plot = new Plot(byId("depth"), "Depth of the book");
 
 const loader = new Loader({
@@ -25,6 +26,10 @@ const loader = new Loader({
   fetch: () => get("/api/book", { venue: market.venue, symbol: market.symbol, levels: 25 }),
   show: takeBook,
   apply: takeBook,
+  onError: (error) => {
+    refusal = error.status === 404 ? error.message : "";
+    refresh();
+  },
 });
 
 function takeBook(news) {
@@ -45,7 +50,7 @@ function ageMs() {
 }
 
 function showState() {
-  const state = market.symbol === "" ? "no symbol" : book === null ? (loader.loaded ? "no book" : "loading")
+  const state = market.symbol === "" ? "no symbol" : refusal ? "not kept" : book === null ? (loader.loaded ? "no book" : "loading")
     : link !== "connected" ? "stale" : !book.synced ? "not synced" : ageMs() > OLD_MS ? "quiet" : "live";
   setText(byId("series-state"), state);
   setData(byId("series-state"), "state", state === "not synced" ? "bad" : state);
@@ -74,7 +79,7 @@ function showFacts() {
 function showLadder() {
   const empty = !book || (book.bids.length === 0 && book.asks.length === 0);
   byId("ladder-empty").hidden = !empty;
-  setText(byId("ladder-empty"), !loader.loaded ? "Loading …" : "No data yet.");
+  setText(byId("ladder-empty"), refusal || (!loader.loaded ? "Loading …" : "No data yet."));
   if (!book) return;
   const bids = summed(book.bids.slice(0, ROWS)), asks = summed(book.asks.slice(0, ROWS));
   const most = Math.max(...bids.map((level) => level.sum), ...asks.map((level) => level.sum), 0);
@@ -119,7 +124,7 @@ function showDepth() {
   const usable = source && source.bids.length && source.asks.length;
   byId("depth-empty").hidden = Boolean(usable);
   byId("depth").hidden = !usable;
-  setText(byId("depth-empty"), !loader.loaded ? "Loading …" : "No data yet.");
+  setText(byId("depth-empty"), refusal ? "No book." : !loader.loaded ? "Loading …" : "No data yet.");
   if (!usable) return;
   const bids = points(source.bids), asks = points(source.asks);
   const min = bids.at(-1)[0], max = asks.at(-1)[0];
@@ -190,7 +195,7 @@ function side(pen, at, levels, stroke, fill) {
 
 async function loadDeep() {
   const levels = byId("depth-levels").value;
-  if (levels === "25" || document.hidden || market.symbol === "") return;
+  if (levels === "25" || document.hidden || market.symbol === "" || refusal) return;
   try {
     deep = await get("/api/book", { venue: market.venue, symbol: market.symbol, levels });
   } catch {

@@ -166,6 +166,10 @@ function wireLines() {
     });
     byId(`line-${direction}-clear`).addEventListener("click", () => setLine(direction, null));
     byId(`line-${direction}-here`).addEventListener("click", () => {
+      if (input.value.trim() !== "") {
+        commit();
+        return;
+      }
       const now = Number(currentPrice());
       if (now > 0) setLine(direction, (now * (direction === "above" ? 1.001 : 0.999)).toFixed(places));
     });
@@ -205,7 +209,7 @@ function showHead() {
   document.title = now === null ? `${market.symbol} · binmon` : `${priceText(now, places)} ${market.symbol} · binmon`;
   const before = candles.at(-2);
   if (last && before) {
-    const share = (Number(last[4]) / Number(before[4]) - 1) * 100;
+    const share = Number(((Number(last[4]) / Number(before[4]) - 1) * 100).toFixed(2)); // as shown: −0.004 is no fall
     const change = byId("market-change");
     setText(change, `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(share).toFixed(2)} %`);
     change.className = `market-change ${share > 0 ? "up" : share < 0 ? "down" : ""}`;
