@@ -156,6 +156,12 @@ class UserStream(Worker):
                 self._in_hand = self._inbox.take(0)
             self.tick(time.monotonic(), time.time())
 
+    def connections(self) -> dict[str, str]:
+        """The state of every connection by name. Any thread."""
+        connected = dict(self._connections)  # one step, so it may change meanwhile
+        stages = {name: one.stage.value for name, one in connected.items() if one.stage is not None}
+        return {name: stages.get(name, "connecting") for name in tuple(self._group.feeds)}
+
     def _take_again(self) -> None:
         message, self._in_hand = self._in_hand, None
         if message is None:

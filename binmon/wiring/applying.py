@@ -27,7 +27,7 @@ from binmon.wiring.books import BookParts, keeper_settings_of, listing_settings_
 from binmon.wiring.latency import LatencyParts, limits_of, probe_settings_of, tell_when_capped, too_often
 from binmon.wiring.logs import KEYS as LOG_KEYS
 from binmon.wiring.logs import log_details_of
-from binmon.wiring.recording import RecordingParts, writes_tops
+from binmon.wiring.recording import RecordingParts, tell_unused_sinks, writes_tops
 from binmon.wiring.watch import WatchParts
 
 _SELECTION = ("books.venue", "books.symbols")
@@ -247,6 +247,7 @@ class Applier:
 
     def _sinks(self, prepared: Prepared) -> None:
         self._recording.publisher.to_log = writes_tops(prepared.loaded.config)
+        tell_unused_sinks(prepared.loaded.config)
 
     def _targets(self, prepared: Prepared) -> None:
         self._alerts.tell(prepared.addressees or ())

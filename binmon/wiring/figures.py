@@ -137,6 +137,7 @@ def latency_section(monitor: LatencyMonitor, probe: OrderProbe, stream: UserStre
     def ask() -> Section:
         return [], {
             "subscribed_to": stream.subscribed_to,
+            "connections": stream.connections(),
             "trouble": probe.trouble,
             "open_orders": monitor.tracker.open,
             "sent": probe.sent,

@@ -134,11 +134,12 @@ A, B, C = "binance-user.1", "binance-user.2", "binance-user.3"
 
 def test_nothing_is_up_before_the_venue_has_confirmed():
     hand = Hand()
-    assert hand.done == [("open", A)]
+    assert hand.done == [("open", A)] and hand.stream.connections() == {A: "connecting"}
     hand.up(A)
     assert hand.stream.subscribed_to is None and hand.told() == []
+    assert hand.stream.connections() == {A: "connected"}
     hand.frames(A, "ok", "report 1", "what", "report 2")
-    assert hand.stream.subscribed_to == A
+    assert hand.stream.subscribed_to == A and hand.stream.connections() == {A: "subscribed"}
     assert hand.told() == ["up", ("report", 1), ("report", 2)]
     assert hand.stream.progress_count == 3
 
