@@ -1,7 +1,7 @@
 """An hour of everything at once: ``BINMON_SOAK_MINUTES=60 python benchmarks/soak.py [--seed 1] [--keep DIRECTORY]``.
 
 A real ``binmon run`` keeps and records 50 books of the sandbox, each changed ten times a second, sends an order a second,
-and has alerts with a target. Every 20 s the sandbox is given a fault by chance (the seed decides which, and how); every
+has alerts with a target, and the web page is up. Every 20 s the sandbox is given a fault by chance (the seed decides which, and how); every
 10 s the daemon's memory, threads and file descriptors are noted. At the end the faults are cleared, and what follows
 must hold. What is judged, and how:
 
@@ -24,6 +24,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import statistics
 import subprocess
@@ -229,6 +230,12 @@ class Strikes:
             strike(self._rest, {"kind": kind, **options})
 
 
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 def strike(rest: str, fault: dict[str, Any]) -> requests.Response:
     """Give the sandbox a fault."""
     return requests.post(f"{rest}/sandbox/faults", json=fault, timeout=30)
@@ -330,6 +337,7 @@ class Soak:
             "latency": {"interval_s": 1, "threshold_ms": 500, "report_timeout_ms": 2000},
             "execution": {"max_orders_per_day": 1_000_000},
             "alerts": {"notify": [f"http://{self._hook.address}/soak"]},
+            "dashboard": {"listen": f"127.0.0.1:{_free_port()}"},
             "metrics": {"listen": "127.0.0.1:0"},
             "reload": {"watch": True},
         }

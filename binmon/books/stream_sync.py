@@ -10,9 +10,8 @@ book follows one connection, the leader, and begins anew on another when the lea
 
 from __future__ import annotations
 
-from collections import deque
-
 from binmon.books.sync import ApplyUpdate, BookSync, LoadSnapshot, Renumbered, Resubscribe, SyncState
+from binmon.books.waiting import Waiting, WaitingWhole
 from binmon.core.backoff import BackoffPolicy
 from binmon.messages import DepthSnapshot
 from binmon.venues.base import DepthUpdate
@@ -36,6 +35,9 @@ class StreamSync(BookSync):
         self._asked: set[str] = set()  # feeds that owe one we asked for
         self._deadline_s = 0.0  # by when a snapshot should have come
         self._fruitless = 0  # subscriptions since the last snapshot
+
+    def _no_updates(self) -> Waiting:
+        return WaitingWhole()
 
     # Feeds --------------------------------------------------------------------------------------------------------
 
@@ -137,8 +139,7 @@ class StreamSync(BookSync):
         self._event_time_ms = self._first_old_ms = 0
         self.effects.append(LoadSnapshot(snapshot, self.epoch, before, self._reason))
         self._move_to(SyncState.SYNCED, self._reason)
-        buffered, self._buffer = self._buffer, deque()
-        for update, receive_time_ns in buffered:
+        for update, receive_time_ns in self._buffer.drain():
             if update.last_update_id <= snapshot.last_update_id:
                 self.duplicates += 1
             elif update.first_update_id <= self.update_id + 1:

@@ -19,6 +19,7 @@ import enum
 from collections import deque
 from dataclasses import dataclass
 
+from binmon.books.waiting import Waiting, WaitingPacked
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.messages import DepthSnapshot
 from binmon.venues.base import DepthUpdate
@@ -139,7 +140,7 @@ class BookSync:
         self.duplicates = self.gaps = self.stale_snapshots = self.dropped = 0
         self._feeds: set[str] = set()
         self._feeds_since_s = 0.0
-        self._buffer: deque[tuple[DepthUpdate, int]] = deque()
+        self._buffer = self._no_updates()
         # beyond a hole that another feed may fill: (first id, update, receive time, feed), by first id
         self._ahead: list[tuple[int, DepthUpdate, int, str]] = []
         self._ahead_since_s = 0.0
@@ -148,6 +149,10 @@ class BookSync:
         self._reason = "initial"
         self._applied = 0
         self._backoff = Backoff(backoff or BackoffPolicy(first_s=0.25, cap_s=10.0))
+
+    def _no_updates(self) -> Waiting:
+        """Where updates wait."""
+        return WaitingPacked()
 
     @property
     def token(self) -> int:
@@ -229,7 +234,7 @@ class BookSync:
         """A snapshot arrived; late answers to earlier requests are passed over."""
         if not self.wants(token):
             return
-        if self._buffer and snapshot.last_update_id < self._buffer[0][0].first_update_id:
+        if self._buffer and snapshot.last_update_id < self._buffer.first_update_id:
             self.stale_snapshots += 1
             self._fetch(now_s + self._backoff.next_delay_s())
             return
@@ -239,8 +244,7 @@ class BookSync:
         self._event_time_ms = self._first_old_ms = 0
         self.effects.append(LoadSnapshot(snapshot, self.epoch, before, self._reason))
         self._move_to(SyncState.SYNCED, self._reason)
-        buffered, self._buffer = self._buffer, deque()
-        for update, receive_time_ns in buffered:
+        for update, receive_time_ns in self._buffer.drain():
             if update.last_update_id <= snapshot.last_update_id:
                 # However long it waited: it came before the snapshot, so that it is old says nothing of a reset.
                 self.duplicates += 1
@@ -314,19 +318,19 @@ class BookSync:
     def _keep(self, update: DepthUpdate, receive_time_ns: int) -> None:
         """Buffer an event, bounded. The buffer itself never has a gap or a step back."""
         if self._buffer:
-            newest = self._buffer[-1][0]
-            if update.last_update_id <= newest.last_update_id:
-                if update.event_time_ms <= newest.event_time_ms + RESET_AFTER_MS:
+            newest_id, newest_ms = self._buffer.newest
+            if update.last_update_id <= newest_id:
+                if update.event_time_ms <= newest_ms + RESET_AFTER_MS:
                     self.duplicates += 1
                     return
                 self._buffer.clear()
-            elif update.first_update_id > newest.last_update_id + 1:
+            elif update.first_update_id > newest_id + 1:
                 # what came before the gap cannot be bridged to what follows it
                 self._buffer.clear()
             elif len(self._buffer) >= MAX_BUFFERED:
-                self._buffer.popleft()
+                self._buffer.drop_oldest()
                 self.dropped += 1
-        self._buffer.append((update, receive_time_ns))
+        self._buffer.append(update, receive_time_ns)
 
     def _runs_back(self, update: DepthUpdate, book_id: int) -> bool:
         if update.last_update_id >= book_id:

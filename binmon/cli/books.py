@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from binmon.cli import tables
 from binmon.cli.declaring import add_config, declare
 from binmon.errors import ConfigError
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 _DONE, _FAILED, _WRONG_ARGUMENTS, _FOUND_PROBLEMS = 0, 1, 2, 3
 _BAR_WIDTH = 20
+_COVERAGE = (
+    tables.Column("venue"),
+    tables.Column("symbol"),
+    tables.Column("date"),
+    *(
+        tables.Column(heading, leaves, right=True)
+        for heading, leaves in (
+            ("rows", 1), ("first", 4), ("last", 5), ("covered", 0), ("epochs", 7), ("gaps", 2), ("files", 8), ("size", 6),
+        )
+    ),
+)  # fmt: skip
 
 
 class _Wrong(Exception):
@@ -50,7 +62,8 @@ def add_parser(subparsers: Any) -> None:
     common = argparse.ArgumentParser(add_help=False)
     # no default: the action's would hide what stands before it, as in `binmon books -c FILE ls`
     add_config(common, default=argparse.SUPPRESS)
-    common.add_argument("--json", action="store_true", help="print JSON (default: a table)")
+    table = argparse.ArgumentParser(add_help=False)
+    table.add_argument("--json", action="store_true", help="print JSON (default: a table)")
     venue_help = "venue, where several have the symbol (default: whichever has it)"
     directory_help = "directory of the recordings (default: recorder.directory of the configuration)"
 
@@ -83,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
             "binmon books ls": "of the configuration",
             "binmon books ls --json /srv/data": "of another directory",
         },
-        parents=[common],
+        parents=[common, table],
     )
     ls.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
 
@@ -96,7 +109,7 @@ def add_parser(subparsers: Any) -> None:
             "binmon books show BTCUSDT": "the newest",
             "binmon books show BTCUSDT --at 2026-11-21T10:00:00Z --levels 5": "as of a time",
         },
-        parents=[common],
+        parents=[common, table],
     )
     show.add_argument("symbol", metavar="SYMBOL", help="symbol as the venue writes it, such as BTCUSDT")
     show.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
@@ -120,6 +133,7 @@ def add_parser(subparsers: Any) -> None:
     )
     export.add_argument("symbol", metavar="SYMBOL", help="symbol as the venue writes it, such as BTCUSDT")
     export.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
+    export.add_argument("--json", action="store_true", help="print JSON lines, as with --to jsonl (default: CSV)")
     export.add_argument(
         "--to", choices=("csv", "jsonl"), help="form of the output (default: jsonl with --json, else csv)"
     )
@@ -139,7 +153,7 @@ def add_parser(subparsers: Any) -> None:
         description="Proves that ids ascend, that every jump is explained by an event, and that no book is crossed. Exit status"
         "\n3 when something is broken.",
         examples={"binmon books verify": "the whole recording", "binmon books verify --json data": "as JSON"},
-        parents=[common],
+        parents=[common, table],
     )
     verify.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=directory_help)
 
@@ -182,7 +196,7 @@ def _ls(dataset: BookDataset, args: argparse.Namespace) -> int:
 def _show(dataset: BookDataset, args: argparse.Namespace) -> int:
     _check_time("--at", args.at)
     try:
-        book = dataset.book(args.symbol, at=args.at, update_id=args.update_id, venue=args.venue)
+        book = dataset.book(_symbol(dataset, args), at=args.at, update_id=args.update_id, venue=args.venue)
     except LookupError as error:
         raise _Wrong(str(error)) from error
     if args.json:
@@ -201,12 +215,13 @@ def _export(dataset: BookDataset, args: argparse.Namespace) -> int:
 
     _check_time("--start", args.start)
     _check_time("--end", args.end)
-    _check_symbol(dataset, args.symbol, args.venue)
+    symbol = _symbol(dataset, args)
+    _check_symbol(dataset, symbol, args.venue)
     as_json = (args.to or ("jsonl" if args.json else "csv")) == "jsonl"
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if not as_json:
         writer.writerow(("venue", "symbol", "event_time", "receive_time", "update_id", "epoch", "side", "level", "price", "quantity"))  # fmt: skip
-    for table in dataset.tables(args.symbol, args.start, args.end, venue=args.venue):
+    for table in dataset.tables(symbol, args.start, args.end, venue=args.venue):
         times = zip(integers(table, "event_time").tolist(), integers(table, "receive_time").tolist(), strict=True)
         for row, (event_ms, receive_ns) in enumerate(times):
             values = {
@@ -250,19 +265,16 @@ _ACTIONS = {"ls": _ls, "show": _show, "export": _export, "verify": _verify}
 
 
 def _print_coverage(coverage: list[Coverage]) -> None:
-    from rich.table import Table
-
     from binmon.recorder.files import rfc3339
 
-    table = Table("venue", "symbol", "date", box=None, pad_edge=False)
-    for heading in ("rows", "first", "last", "covered", "epochs", "gaps", "files", "size"):
-        table.add_column(heading, justify="right")
+    rows = []
     for day in coverage:
         first, last = (rfc3339(time_ns, "ms")[11:] for time_ns in (day.first_ns, day.last_ns))
         covered = f"{math.floor(day.covered * 1e5) / 1e3:.3f} %"  # rounded down: 100 % means all of it
         numbers = (str(day.epochs), str(day.gaps), str(day.files), _size(day.bytes))
-        table.add_row(day.venue, day.symbol, day.date, f"{day.rows:,}", first, last, covered, *numbers)
-    _console().print(table)
+        cells = (day.venue, day.symbol, day.date, f"{day.rows:,}", first, last, covered, *numbers)
+        rows.append(tables.Row(cells))
+    tables.show(_console(), _COVERAGE, rows)
 
 
 def _print_book(book: RecordedBook, levels: int) -> None:
@@ -321,6 +333,13 @@ def _check_time(option: str, text: str | None) -> None:
         datetime.fromisoformat(text)
     except ValueError:
         raise _Wrong(f"{option}: expected a time such as 2026-01-02T03:04:05Z, not {text!r}") from None
+
+
+def _symbol(dataset: BookDataset, args: argparse.Namespace) -> str:
+    """The symbol of the command line; its upper case, where only that is recorded."""
+    given: str = args.symbol
+    recorded = {name for venue, name in dataset.symbols() if args.venue in (None, venue)}
+    return given.upper() if given not in recorded and given.upper() in recorded else given
 
 
 def _check_symbol(dataset: BookDataset, symbol: str, venue: str | None) -> None:

@@ -52,17 +52,18 @@ def run(args: Arguments) -> int:
             f"expected a file, but {config.state.path} is a directory", key="state.path", file=str(loaded.path)
         )
     from binmon.alerts.targets import check as check_targets  # loads what the URLs need, and nothing without any
-    from binmon.wiring.checking import check_key
+    from binmon.wiring.checking import check_start
 
     check_targets(config.alerts.notify)
-    check_key(loaded)
+    check_start(loaded)
     problems: list[str] = []
+    tried: list[str] = []
     if args.connect:
         from binmon.venues.checking import check_connection  # loads the network only when it is asked for
         from binmon.wiring.checking import check_latency
 
-        problems = [*check_connection(config), *check_latency(config)]
-    _print(loaded, problems, args)
+        problems = [*check_connection(config, tried.append), *check_latency(config, tried.append)]
+    _print(loaded, problems, tried, args)
     for problem in problems:
         print(problem, file=sys.stderr)
     return _FOUND_PROBLEMS if problems else _DONE
@@ -76,15 +77,19 @@ def _check_writable(directory: Path, key: str, loaded: LoadedConfig) -> None:
         raise ConfigError(problem, key=key, file=str(loaded.path))
 
 
-def _print(loaded: LoadedConfig, problems: list[str], args: Arguments) -> None:
+def _print(loaded: LoadedConfig, problems: list[str], tried: list[str], args: Arguments) -> None:
     from binmon.config import effective
 
     values = effective(loaded.config)
     if args.json:
         document: dict[str, Any] = {"file": str(loaded.path), "config_hash": loaded.config_hash, "config": values}
         if args.connect:
-            document["problems"] = problems
+            document |= {"problems": problems, "tried": tried}
         print(json.dumps(document, ensure_ascii=False))
         return
     print(f"# {loaded.path} is valid; in force is, with hash {loaded.config_hash}:")
     print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")
+    if args.connect:
+        print("# tried:")
+        for line in tried or ["nothing: the configuration asks nothing of any venue"]:
+            print(f"#   {line}")

@@ -23,6 +23,14 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, max_help_position=30, **options)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room for it. argparse forgets that commands are indented by more than their own list: the longest name would
+        break the column."""
+        super().add_argument(action)
+        for command in self._iter_indented_subactions(action):
+            room = len(self._format_action_invocation(command)) + self._current_indent + self._indent_increment
+            self._action_max_length = max(self._action_max_length, room)
+
 
 def declare(
     subparsers: Any, name: str, summary: str, description: str, examples: Mapping[str, str], **options: Any

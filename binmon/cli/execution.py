@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from binmon.cli import tables
 from binmon.cli.console import number
 from binmon.errors import ConfigError
 
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 
 SIDES = ("buy", "sell")
 _PIPE_WIDTH = 200
+
+# What an order is agreed to by stays: where, both tops, and what one unit really costs.
+_VENUES = (
+    tables.Column("venue"),
+    tables.Column("environment", leaves=1),
+    tables.Column("bid", right=True),
+    tables.Column("ask", right=True),
+    tables.Column("average", leaves=4, right=True),
+    tables.Column("slippage, bps", leaves=5, right=True),
+    tables.Column("fee", leaves=2, right=True),
+    tables.Column("effective price", right=True),
+    tables.Column("age", leaves=3, right=True),
+    tables.Column("", leaves=6),
+)
 
 
 def add_size(parser: argparse.ArgumentParser, otherwise: str) -> None:
@@ -104,45 +119,20 @@ def price_document(decision: Decision) -> dict[str, Any]:
 
 
 def show_prices(decision: Decision, screen: Any) -> None:
-    """The table of venues, then the arithmetic of the best, and of the split where one is asked for."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """The table of venues, why others are not compared, then the arithmetic of the best, and of the split where one is
+    asked for."""
     from binmon.execution.arithmetic import line_of_saving, lines_of_quote, lines_of_split
     from binmon.execution.exact import plain
 
     pair, comparison = decision.known.pair, decision.comparison
     verb = comparison.side.value.lower()
-    screen.print(Text(f"{verb} {decision.document()['size']} of {pair}", style="bold"))
-    table = Table(box=None, pad_edge=False)
-    for heading in ("venue", "environment"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("bid", "ask", "average", "slippage, bps", "fee", "effective price", "age"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
-    for quote in (*comparison.quotes, *comparison.out_of_reach):
-        market, why = decision.market(quote.venue), _why(decision, quote.venue)
-        is_chosen = quote.venue in decision.chosen
-        table.add_row(
-            Text(quote.venue),
-            Text(market.environment),
-            "-" if quote.best_bid is None else plain(quote.best_bid),
-            "-" if quote.best_ask is None else plain(quote.best_ask),
-            plain(quote.average_price),
-            plain(quote.slippage_bps, 2),
-            _fee(quote),
-            plain(quote.effective_price),
-            f"{quote.age_ns / 1e6:.0f} ms, {quote.source.value}",
-            Text(_mark(decision, quote) if is_chosen else why),
-            style="green" if is_chosen else "dim" if why else "",
-        )
+    tables.say(screen, f"{verb} {decision.document()['size']} of {pair}", "bold")
+    _show_venues(decision, screen)
     for exclusion in decision.exclusions:
-        if exclusion.venue not in {quote.venue for quote in (*comparison.quotes, *comparison.out_of_reach)}:
-            cells = [exclusion.venue, *["-"] * 8]
-            table.add_row(*cells, Text(exclusion.detail or exclusion.reason.meaning), style="dim")
-    screen.print(table)
+        detail = exclusion.detail or exclusion.reason.meaning
+        tables.say(screen, f"{exclusion.venue} is left out: {detail}", "dim")
     for note in decision.board.notes:
-        screen.print(Text(note, style="yellow"))
+        tables.say(screen, note, "yellow")
     lines: list[str] = []
     if decision.split is not None:
         lines = list(lines_of_split(decision.split))
@@ -154,7 +144,41 @@ def show_prices(decision: Decision, screen: Any) -> None:
         if shown.leftover:
             lines.append(f"{shown.venue}: {plain(shown.leftover)} {shown.leftover_asset} are left over: no whole lot")
     for line in lines:
-        screen.print(Text(line, style="dim"), soft_wrap=True)
+        tables.say(screen, line, "dim")
+
+
+def _show_venues(decision: Decision, screen: Any) -> None:
+    from binmon.execution.exact import plain
+
+    left_out = {one.venue for one in decision.exclusions}
+    rows: list[tables.Row] = []
+    marks: list[str] = []
+    for quote in (*decision.comparison.quotes, *decision.comparison.out_of_reach):
+        mark = _mark(decision, quote) if quote.venue in decision.chosen else ""
+        cells = (
+            quote.venue,
+            decision.market(quote.venue).environment,
+            "-" if quote.best_bid is None else plain(quote.best_bid),
+            "-" if quote.best_ask is None else plain(quote.best_ask),
+            plain(quote.average_price),
+            plain(quote.slippage_bps, 2),
+            _fee(quote),
+            plain(quote.effective_price),
+            f"{quote.age_ns / 1e6:.0f} ms, {quote.source.value}",
+            mark,
+        )
+        rows.append(tables.Row(cells, "green" if mark else "dim" if quote.venue in left_out else ""))
+        marks.append(mark)
+    if not rows:
+        return
+    last = len(_VENUES) - 1
+    if last not in tables.kept(_VENUES, rows, tables.width_of(screen)):
+        # who is chosen must be seen at any width: then it stands before the name
+        rows = [
+            tables.Row((f"{'→' if mark else ' '} {row.cells[0]}", *row.cells[1:last], ""), row.style)
+            for row, mark in zip(rows, marks, strict=True)
+        ]
+    tables.show(screen, _VENUES, rows)
 
 
 def _chosen_quote(decision: Decision) -> Quote | None:
@@ -169,10 +193,6 @@ def _mark(decision: Decision, quote: Quote) -> str:
     return "← best" if quote is decision.comparison.best else "← chosen"
 
 
-def _why(decision: Decision, venue: str) -> str:
-    return next((one.detail for one in decision.exclusions if one.venue == venue), "")
-
-
 def _fee(quote: Quote) -> str:
     from binmon.execution.exact import plain
 
@@ -184,14 +204,12 @@ def _fee(quote: Quote) -> str:
 
 def show_sent(sent: Sequence[Sent], screen: Any) -> None:
     """What became of each order, against what was shown."""
-    from rich.text import Text
-
     from binmon.execution.exact import plain
 
     for one in sent:
         settled = one.settlement
         for line in lines_of_outcome(one.outcome, one.shown.base, one.shown.quote):
-            screen.print(Text(line), soft_wrap=True)
+            tables.say(screen, line)
         if settled.slippage is not None and settled.slippage_bps is not None:
             word = "worse" if settled.slippage > 0 else "better"
             compared = (
@@ -199,7 +217,7 @@ def show_sent(sent: Sequence[Sent], screen: Any) -> None:
                 if not settled.slippage
                 else f"{plain(abs(settled.slippage_bps), 4)} bps {word} than the {plain(one.shown.average_price)} shown"
             )
-            screen.print(Text(f"  average {compared}"), soft_wrap=True)
+            tables.say(screen, f"  average {compared}")
 
 
 def lines_of_outcome(outcome: Outcome, base: str = "", quote: str = "") -> Iterable[str]:

@@ -128,7 +128,8 @@ def whole_parser() -> argparse.ArgumentParser:
 def _top() -> tuple[argparse.ArgumentParser, Any]:
     parser = argparse.ArgumentParser(
         prog="binmon",
-        description="Watches Binance Spot the way a careful operator would: keeps and records order books, times orders.",
+        description="Watches Binance Spot, Bybit, Kraken and OKX the way a careful operator would: keeps and records order"
+        "\nbooks; on Binance and Bybit also candles, trades and orders, which it times.",
         epilog=epilog(_EXAMPLES, tuple(EXIT_STATUSES)),
         formatter_class=HelpFormatter,
     )

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from binmon.cli import tables
 from binmon.cli.declaring import add_config, declare
 from binmon.cli.execution import (
     SIDES,
@@ -35,6 +36,17 @@ _DONE, _FAILED, _WRONG, _INTERRUPTED = 0, 1, 2, 130
 _ACTIONS = (*SIDES, "look", "history")
 _ID = re.compile(r"[A-Za-z0-9_\-]{1,32}")  # what every venue takes, and room for the number of a part
 _SHOWN = 20
+_HISTORY = (  # `order look` wants the whole id
+    tables.Column("sent, UTC", leaves=3),
+    tables.Column("order"),
+    tables.Column("venue"),
+    tables.Column("environment", leaves=6),
+    tables.Column("symbol", leaves=1),
+    tables.Column("side", leaves=2),
+    tables.Column("size", leaves=4),
+    tables.Column("end"),
+    tables.Column("average", leaves=5, right=True),
+)
 _NO_QUOTE = ("stale", "unsynced", "unreachable", "rate_limited", "crossed")  # of `binmon.execution.reasons.Reason`
 
 
@@ -207,21 +219,15 @@ class _Ordering:
         self._document |= {"decision": price_document(decision), "would_send": previews}
         if self._given.json:
             return
-        from rich.text import Text
-
         show_prices(decision, self._screen)
         for passed in decision.plan.passed_over if decision.plan.orders else ():
-            self._screen.print(Text(f"passed over: {passed}", style="yellow"), soft_wrap=True)
+            tables.say(self._screen, f"passed over: {passed}", "yellow")
         for shown, order in zip(previews, decision.plan.orders, strict=True):
             words = " ".join(f"{key}={value}" for key, value in shown["parameters"].items())
-            self._screen.print(
-                Text(
-                    f"{shown['method']} {shown['url']} {words}, worth about {plain(order.notional)} {order.quote.quote}"
-                ),
-                soft_wrap=True,
-            )
+            worth = f"worth about {plain(order.notional)} {order.quote.quote}"
+            tables.say(self._screen, f"{shown['method']} {shown['url']} {words}, {worth}")
         if self._given.dry_run and previews:
-            self._screen.print(Text("dry run: nothing is sent; time, key and signature come when it is", style="dim"))
+            tables.say(self._screen, "dry run: nothing is sent; time, key and signature come when it is", "dim")
 
     def _offer(self, decision: Decision) -> None:
         """With --yes nothing falls through to another venue: what would have to be typed is said."""
@@ -281,17 +287,16 @@ def _history(given: Any, loaded: Any) -> int:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from rich.table import Table
-    from rich.text import Text
-
     from binmon.execution.history import ExecutionHistory
     from binmon.state import State
 
-    state = State(Path(loaded.config.state.path))
-    try:
-        orders = ExecutionHistory(state).newest(_SHOWN)
-    finally:
-        state.close()
+    path, orders = Path(loaded.config.state.path), []
+    if path.exists():  # a look is no reason to make one
+        state = State(path)
+        try:
+            orders = ExecutionHistory(state).newest(_SHOWN)
+        finally:
+            state.close()
     if given.json:
         rows = [
             {"at": _time(one.at_ns), "client_order_id": one.order.client_order_id, "environment": one.environment}
@@ -302,16 +307,18 @@ def _history(given: Any, loaded: Any) -> int:
         ]
         print(json.dumps({"orders": rows}, ensure_ascii=False))
         return _DONE
-    table = Table("sent, UTC", "order", "venue", "symbol", "side", "size", "end", box=None, pad_edge=False)
-    table.add_column("average", justify="right")
+    if not orders:
+        print(f"no orders were sent from the state database {path}")
+        return _DONE
+    sent = []
     for one in orders:
         order = one.order
         size = f"{order.quantity:f}" if order.quantity is not None else f"for {order.quote_amount:f}"
         moment = f"{datetime.fromtimestamp(one.at_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
-        words = (moment, order.client_order_id, f"{order.venue} ({one.environment})", order.symbol)
+        words = (moment, order.client_order_id, order.venue, one.environment, order.symbol, order.side.value.lower())
         average = str(one.document.get("average_price") or "-")
-        table.add_row(*map(Text, (*words, order.side.value.lower(), size, one.end or "unknown", average)))
-    console().print(table)
+        sent.append(tables.Row((*words, size, one.end or "unknown", average)))
+    tables.show(console(), _HISTORY, sent)
     return _DONE
 
 

@@ -83,10 +83,7 @@ def run(args: Arguments) -> int:
     rows = [(one, known.get(one.symbol)) for one in sorted(listed, key=lambda one: one.symbol)]
     if console.is_for_people(given["json"]):
         _print_table(rows, times)
-        others = len(found) - len(listed)
-        print(
-            f"{len(listed)} symbols of {venue}" + (f"; {others} are not trading (--all shows them)" if others else "")
-        )
+        print(_summary(len(listed), len(found) - len(listed), venue))
     else:
         _print_lines(rows, times)
     return _DONE
@@ -222,12 +219,28 @@ def _print_lines(rows: Sequence[tuple[Instrument, KnownSymbol | None]], times: c
         )
 
 
+def _summary(count: int, others: int, venue: str) -> str:
+    """The line below the table. ``others``: so many are left out, as they are not trading."""
+    text = f"{_symbols(count)} of {venue}"
+    if not others:
+        return text
+    return (
+        f"{text}; {others} {'is' if others == 1 else 'are'} not trading (--all shows {'it' if others == 1 else 'them'})"
+    )
+
+
+def _symbols(count: int) -> str:
+    return "1 symbol" if count == 1 else f"{count} symbols"
+
+
 def _print_news(news: _News, venue: str, times: console.Times) -> None:
     since = times.day(news.since_ms)
     if news.reset:
-        print(f"{venue} was reset, or is another one: what it lists now counts as known, {news.total} symbols")
+        print(f"{venue} was reset, or is another one: what it lists now counts as known, {_symbols(news.total)}")
     elif news.began:
-        print(f"first look at {venue}: {news.total} symbols are known now; what comes later is new")
+        print(
+            f"first look at {venue}: {_symbols(news.total)} {'is' if news.total == 1 else 'are'} known now; what comes later is new"
+        )
     elif not news.symbols:
         print(f"nothing new on {venue} since {since} ({times.name})")
     else:

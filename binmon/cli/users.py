@@ -90,7 +90,7 @@ def run(args: Arguments) -> int:
 
 
 def _add(accounts: Accounts, args: Any) -> int:
-    password = _from_stdin() if args.password_stdin else _typed()
+    password = _from_stdin() if args.password_stdin else _typed(args.name)
     accounts.add(args.name, password, time.time_ns() // 1_000_000)
     print(f"{args.name} may log in now")
     return _DONE
@@ -122,11 +122,18 @@ def _list(accounts: Accounts, args: Any) -> int:
     return _DONE
 
 
-def _typed() -> str:
+def _typed(name: str) -> str:
+    """A password that was typed twice alike. Raises NotTyped, after the first time for one that would be refused."""
+    from binmon.dashboard.passwords import SHORTEST, weakness
+
     if not sys.stdin.isatty():
         raise NotTyped("there is no terminal to ask for the password: use --password-stdin")
+    print(f"At least {SHORTEST} characters, and none of the common passwords.", file=sys.stderr, flush=True)
     try:
         first = getpass.getpass("Password: ")
+        problem = weakness(name, first)
+        if problem is not None:
+            raise NotTyped(f"{problem}; nothing was changed")
         if first != getpass.getpass("Once more: "):
             raise NotTyped("the two are not the same; nothing was changed")
     except EOFError:

@@ -23,6 +23,7 @@ from binmon.incidents.notes import (
     Loaded,
     Missed,
     Moved,
+    PackedFrames,
     Restarted,
     Ticked,
     Trigger,
@@ -108,7 +109,7 @@ class IncidentLines:
         return line_of(self._time_ns(first_s), HEAD, _json(head))
 
     def _lines(self, now_s: float, message: Any) -> Iterator[bytes]:
-        if isinstance(message, FrameChunk):
+        if isinstance(message, FrameChunk | PackedFrames):
             yield from self._chunk(now_s, message)
             return
         if isinstance(message, BookImage):
@@ -118,10 +119,11 @@ class IncidentLines:
         if kind:
             yield line_of(self._time_ns(now_s), kind, _json({"now": now_s, **fields}))
 
-    def _chunk(self, now_s: float, chunk: FrameChunk) -> Iterator[bytes]:
-        time_ns, self.frames = chunk.received_ns, self.frames + len(chunk.frames)
-        yield line_of(time_ns, "chunk", _json([now_s, len(chunk.frames), chunk.connection]))
-        for frame in chunk.frames:
+    def _chunk(self, now_s: float, chunk: FrameChunk | PackedFrames) -> Iterator[bytes]:
+        time_ns, frames = chunk.received_ns, chunk.frames
+        self.frames += len(frames)
+        yield line_of(time_ns, "chunk", _json([now_s, len(frames), chunk.connection]))
+        for frame in frames:
             if b"\n" in frame or b"\r" in frame:
                 yield line_of(time_ns, "ws64", base64.b64encode(frame))
             else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from binmon.messages import DepthSnapshot
+from binmon.messages import DepthSnapshot, FrameChunk
 
 Entry = tuple[float, Any]
 """Monotonic seconds, and a message or one of the notes below."""
@@ -22,6 +23,32 @@ class Reason(enum.StrEnum):
     STALL = "stall"  # a stream is dead, though its connection is open
     AUDIT = "audit"  # the venue's snapshot shows the book to be wrong
     CRASH = "crash"  # a worker ended by a bug
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFrames:
+    """The frames of one read, as a ring keeps them: in one block. Thousands of small ones that stay for a minute would lie
+    among what comes and goes, and keep its memory from being given back."""
+
+    connection: str
+    received_ns: int
+    lengths: bytes  # of each frame, as an array of unsigned integers
+    joined: bytes
+
+    @classmethod
+    def of(cls, chunk: FrameChunk) -> PackedFrames:
+        """Copies the frames."""
+        lengths = array("I", map(len, chunk.frames)).tobytes()
+        return cls(chunk.connection, chunk.received_ns, lengths, b"".join(chunk.frames))
+
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """Copies them back."""
+        found, at = [], 0
+        for length in array("I", self.lengths):
+            found.append(self.joined[at : at + length])
+            at += length
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from binmon.books.keeper import KeeperSettings
 from binmon.books.observing import BookImage
-from binmon.incidents.notes import Answered, Entry
+from binmon.incidents.notes import Answered, Entry, PackedFrames
 from binmon.messages import DepthSnapshot, FrameChunk, SnapshotArrived, StreamDown, StreamUp
 
-_ENTRY_BYTES, _FRAME_BYTES = 320, 48  # what the objects around an entry and around a frame take
+_ENTRY_BYTES = 400  # what the objects around an entry take
 
 
 class Ring:
@@ -35,11 +35,12 @@ class Ring:
     def settle(self, now_s: float) -> None:
         """Take in what was noted since the last call, and let go of what is too old or too much."""
         settled = self._settled
-        for entry in self._fresh:
-            size = _size(entry[1])
+        for at_s, message in self._fresh:
+            kept = PackedFrames.of(message) if isinstance(message, FrameChunk) else message
+            size = _size(kept)
             if size:
                 self.bytes += size
-                settled.append((size, entry))
+                settled.append((size, (at_s, kept)))
         self._fresh.clear()
         oldest_s = now_s - self._seconds
         while settled and settled[0][1][0] < oldest_s:
@@ -70,9 +71,8 @@ class Ring:
 
 def _size(message: object) -> int:
     """Bytes that an entry holds; 0 for one that is not kept."""
-    if isinstance(message, FrameChunk):
-        frames = message.frames
-        return _ENTRY_BYTES + _FRAME_BYTES * len(frames) + sum(map(len, frames))
+    if isinstance(message, PackedFrames):
+        return _ENTRY_BYTES + len(message.lengths) + len(message.joined)
     if isinstance(message, BookImage):
         return _ENTRY_BYTES + message.held_bytes
     if isinstance(message, Answered):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 
@@ -23,6 +23,7 @@ MEANINGS: dict[OrderClass, str] = {
 _TROUBLE = (OrderClass.LATE, OrderClass.LOST, OrderClass.UNKNOWN, OrderClass.RESET, OrderClass.REJECTED)
 _WITHOUT_TIMES = (OrderClass.LOST, OrderClass.UNKNOWN, OrderClass.RESET)
 _MOST_ROWS = 500
+_LEAST_AXIS_NS = 60 * 10**9  # a single order of just now is no reason for an axis of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class ReportRange:
 def html_report(measurements: Sequence[Measurement], span: ReportRange) -> str:
     """The page. ``measurements`` are in the order of sending; there may be none."""
     threshold_ms = measurements[-1].threshold_ms if measurements else None
+    drawn = _drawn(measurements, span)
     body = [
         "<h1>Order latency</h1>",
         f"<p>{_span(span)}: {orders(len(measurements))}{_where(measurements)}"
@@ -49,8 +51,8 @@ def html_report(measurements: Sequence[Measurement], span: ReportRange) -> str:
             _classes(measurements),
             _percentiles(measurements),
             _distribution(measurements),
-            _over_time(measurements, span),
-            _clock(measurements, span),
+            _over_time(measurements, drawn),
+            _clock(measurements, drawn),
             _troubles(measurements),
         ]
     else:
@@ -79,6 +81,16 @@ def utc(time_ns: int) -> str:
 def orders(count: int) -> str:
     """``3 orders``."""
     return "1 order" if count == 1 else f"{count} orders"
+
+
+def _drawn(measurements: Sequence[Measurement], span: ReportRange) -> ReportRange:
+    """What the axes of time show: from shortly before the first order on. On a young ledger the dots of a whole day would
+    lie on top of each other."""
+    if not measurements:
+        return span
+    first_ns = min(measurements[0].sent_ns, span.end_ns - _LEAST_AXIS_NS)
+    margin_ns = (span.end_ns - first_ns) // 50  # so that the first dot is not on the edge
+    return replace(span, start_ns=max(span.start_ns, first_ns - margin_ns))
 
 
 def _span(span: ReportRange) -> str:

@@ -51,14 +51,26 @@ class _Subject:
     judges_clock: bool = True
 
 
-def check_connection(config: Config) -> list[str]:
+Tell = Callable[[str], None]
+"""Takes a line for people about what was tried and is well."""
+
+
+def tell_nobody(line: str) -> None:
+    """For whoever wants the problems alone."""
+
+
+def check_connection(config: Config, tell: Tell = tell_nobody) -> list[str]:
     """Try the endpoints of every venue that something in the configuration needs; one line for each problem, naming key
-    and cause. The embedded sandbox starts with the daemon: there is nothing to try before."""
+    and cause. The embedded sandbox starts with the daemon: there is nothing to try before. ``tell`` gets a line a venue."""
     problems: list[str] = []
     for name, subject_of in _SUBJECTS.items():
-        subject = subject_of(config) if _is_wanted(config, name) else None
-        if subject is not None:
-            problems += _check(config, subject)
+        if not _is_wanted(config, name):
+            continue
+        subject = subject_of(config)
+        if subject is None:
+            tell(f"{name}: is the embedded sandbox, which starts with the daemon: nothing to try before")
+        else:
+            problems += _check(config, subject, tell)
     return problems
 
 
@@ -73,8 +85,9 @@ def _is_wanted(config: Config, name: str) -> bool:
     return bool(getattr(section, "api_key", "") and getattr(section, "api_secret", ""))
 
 
-def _check(config: Config, subject: _Subject) -> list[str]:
+def _check(config: Config, subject: _Subject, tell: Tell) -> list[str]:
     problems: list[str] = []
+    well: list[str] = []
     stop, market, name = threading.Event(), subject.market, subject.market.name
 
     def key(endpoint: str) -> str:
@@ -87,12 +100,18 @@ def _check(config: Config, subject: _Subject) -> list[str]:
         if subject.judges_clock and abs(offset_ms) > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {subject.rest_url}, expected less than 1000 ms")
         instruments = market.instruments(stop)
+        well += [f"REST answers at {subject.rest_url}", f"clock {offset_ms:+.1f} ms from ours"]
+        books: set[str] = set()
         for selection, key_of_symbols in config.books.selections_with_keys():
             if selection.venue == name:
-                resolve(selection.symbols, instruments, name, key_of_symbols)
+                books.update(resolve(selection.symbols, instruments, name, key_of_symbols))
+        well += _listed(len(books), "of books")
+        watched: set[str] = set()
         for (venue, symbol), key_of_it in config.watch.watched().items():
             if venue == name:
                 check_symbol(name, symbol, instruments, f"{key_of_it}.symbol")
+                watched.add(symbol)
+        well += _listed(len(watched), "of watch")
     except ConfigError as error:
         problems.append(str(error))
     except BinmonError as error:
@@ -100,10 +119,18 @@ def _check(config: Config, subject: _Subject) -> list[str]:
     try:
         address = market.stream_plan("check", [market.depth_stream(subject.symbol)]).url
         websocket.create_connection(address, timeout=_CONNECT_S, http_no_proxy=["*"]).close()
+        well.append(f"streams answer at {subject.stream_url}")
     except (OSError, ValueError, websocket.WebSocketException) as error:
         where = f"{key(subject.stream_key)}: {subject.stream_url}"
         problems.append(f"{where}: {error}: expected market streams that accept a connection")
+    tell(f"{name}: {', '.join(well) or 'nothing answers as it should'}")
     return problems
+
+
+def _listed(count: int, where: str) -> list[str]:
+    if not count:
+        return []
+    return [f"1 symbol {where} is listed" if count == 1 else f"{count} symbols {where} are listed"]
 
 
 # One function a venue: its parts at the addresses in force, None where there is nothing to try ----------------------------

@@ -1,23 +1,31 @@
-"""``binmon check --connect`` for what needs a key: would the delay monitor run? Nothing is bought or sold."""
+"""``binmon check`` for what ``run`` refuses at its start, and ``--connect`` for what needs a key: would the delay monitor run?
+Nothing is bought or sold, and no file is made."""
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
+import stat
 import threading
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import websocket
 
 from binmon.config.loading import LoadedConfig
+from binmon.config.places import why_unwritable
 from binmon.config.schema import Config
 from binmon.core.clock import VenueClock
+from binmon.core.supervisor import Supervisor
 from binmon.errors import BinmonError, ConfigError
 from binmon.latency.sizing import CannotProbe, choose
 from binmon.messages import OrderRequest
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.orders.gate import PRODUCTION
+from binmon.state import State
 from binmon.venues.binance.endpoints import URLS, environment_of_all
 from binmon.venues.binance.signing import signer_of
 from binmon.venues.binance.time import take_sample
@@ -30,14 +38,18 @@ from binmon.venues.bybit.signing import signer_of as bybit_signer_of
 from binmon.venues.bybit.time import take_sample as take_bybit_sample
 from binmon.venues.bybit.trading import BybitTrading
 from binmon.venues.bybit.user_data import BybitUserStream
+from binmon.venues.checking import Tell, tell_nobody
 from binmon.venues.clock import measure
 from binmon.venues.trading import SayNext, Subscribed, SubscriptionRefused, TradingVenue, UserStreamVenue
 from binmon.wiring import bybit
 from binmon.wiring.binance import usable_signer
-from binmon.wiring.venues import uses_embedded_sandbox
+from binmon.wiring.ground import Ground
+from binmon.wiring.latency import why_not
+from binmon.wiring.venues import VenuesParts, uses_embedded_sandbox, venues_wanted, wire_venue
 
 _CONNECT_S = 10.0
 _FRAMES = 20  # of which one should be the answer
+_SQLITE = b"SQLite format 3\0"
 
 
 def check_key(loaded: LoadedConfig) -> None:
@@ -65,12 +77,85 @@ def check_key(loaded: LoadedConfig) -> None:
         bybit.usable_signer(loaded, other)
 
 
-def check_latency(config: Config) -> list[str]:
-    """One line for each problem, with its remedy; none when the monitor is off or has the embedded sandbox."""
-    return _check_bybit(config) if config.latency.venue == BYBIT else _check_binance(config)
+def check_start(loaded: LoadedConfig) -> None:
+    """Raise ConfigError for what ``run`` refuses before it asks anything of a venue: a log file and a state database that
+    cannot be written, a key that is missing or cannot sign, orders that are asked for and cannot be timed.
+
+    Not for what holds at this moment only: ports that are taken, a database that a daemon is using.
+    """
+    _check_log_file(loaded.config.logging.file)
+    _check_state(Path(loaded.config.state.path))
+    check_key(loaded)
+    _check_timing(loaded)
 
 
-def _check_binance(config: Config) -> list[str]:
+def _check_log_file(file: str | None) -> None:
+    """As `binmon.telemetry.logging.set_up`, which would make the file."""
+    if not file:
+        return
+    path = Path(os.path.realpath(file))  # of a link that points nowhere, run makes what it names
+    try:
+        if path.exists():
+            # nor does it wait, as a pipe would have it
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+            return
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        reason = why_unwritable(path.parent)
+    except OSError as error:
+        # a pipe that nobody reads now is one that can be written
+        reason = None if error.errno == errno.ENXIO else error.strerror
+    if reason is not None:
+        raise ConfigError(f"expected a file that can be written, but {file!r} cannot: {reason}", key="logging.file")
+
+
+def _check_state(path: Path) -> None:
+    """As `binmon.state.State`, which would make the file, and others beside it."""
+    try:
+        if not path.exists():
+            return
+        with path.open("r+b") as file:
+            head = file.read(len(_SQLITE))
+        reason = None if head in (b"", _SQLITE) else "file is not a database"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise ConfigError(f"{path}: expected a writable SQLite file: {reason}", key="state.path")
+
+
+def _check_timing(loaded: LoadedConfig) -> None:
+    """As `binmon.wiring.latency.plan_latency`, which only warns where nobody asked for orders to be timed."""
+    config, present = loaded.config, loaded.present_keys
+    name = config.latency.venue
+    if not config.latency.enabled or name not in venues_wanted(loaded) or uses_embedded_sandbox(name, config):
+        return
+    state = State(Path(":memory:"))
+    try:
+        ground = Ground(loaded, Supervisor(), state, threading.Event())
+        parts = VenuesParts({name: wire_venue(name, ground, None)}, None).trading(name)
+        if parts is None:
+            return
+        environment = parts.trading().environment if parts.why_no_orders() is None else None
+        problem = why_not(ground, parts, environment)
+    finally:
+        state.close()
+    if problem is not None and ("latency.enabled" in present or (parts.key_is_configured and "latency" in present)):
+        raise problem
+
+
+def check_latency(config: Config, tell: Tell = tell_nobody) -> list[str]:
+    """One line for each problem, with its remedy; none when the monitor is off or has the embedded sandbox. ``tell`` gets
+    what is well, and which keys are not tried."""
+    timed = config.latency.venue if config.latency.enabled else None
+    other = config.venues.bybit
+    has_key = {"binance": config.venues.binance.has_whole_key, BYBIT: bool(other.api_key and other.api_secret)}
+    for name, is_there in has_key.items():
+        if is_there and name != timed:
+            tell(f"{name}: the key is not tried, as no orders are timed there (latency.enabled, latency.venue)")
+    return _check_bybit(config, tell) if config.latency.venue == BYBIT else _check_binance(config, tell)
+
+
+def _check_binance(config: Config, tell: Tell) -> list[str]:
     section, latency = config.venues.binance, config.latency
     base = URLS.get(section.environment)
     rest_url = section.endpoints.rest or (base.rest if base else None)
@@ -91,17 +176,17 @@ def _check_binance(config: Config) -> list[str]:
     trading = BinanceTrading(rest, ledger, signer, venue_ms=clock.venue_ms, resynchronise=resynchronise)
     try:
         resynchronise()
-        problems += _account(config, trading, stop)
+        problems += _account(config, trading, stop, tell)
     except BinmonError as error:
         problems.append(f"venues.binance.endpoints.rest: {error}: expected a REST API that answers")
         return problems
     if ws_url is not None and not problems:
         stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms, logs_on=section.session_logon)
-        problems += _subscription("venues.binance.endpoints.ws_api", stream, trading)
+        problems += _subscription("venues.binance.endpoints.ws_api", stream, trading, tell)
     return problems
 
 
-def _check_bybit(config: Config) -> list[str]:
+def _check_bybit(config: Config, tell: Tell) -> list[str]:
     section, latency = config.venues.bybit, config.latency
     base, own = BYBIT_URLS.get(section.environment), section.endpoints
     rest_url = own.rest or (base.rest if base else None)
@@ -131,12 +216,12 @@ def _check_bybit(config: Config) -> list[str]:
     problems += _permission(config, trading.environment)
     try:
         resynchronise()
-        problems += _account(config, trading, stop)
+        problems += _account(config, trading, stop, tell)
     except BinmonError as error:
         problems.append(f"venues.bybit.endpoints.rest: {error}: expected a REST API that answers")
         return problems
     if stream_url is not None and not problems:
-        problems += _subscription(key, BybitUserStream(stream_url, signer, venue_ms=clock.venue_ms), trading)
+        problems += _subscription(key, BybitUserStream(stream_url, signer, venue_ms=clock.venue_ms), trading, tell)
     return problems
 
 
@@ -146,7 +231,7 @@ def _permission(config: Config, environment: str) -> list[str]:
     return ["latency.enabled: these are addresses of production: orders need execution.allow_production: true"]
 
 
-def _account(config: Config, trading: TradingVenue, stop: threading.Event) -> list[str]:
+def _account(config: Config, trading: TradingVenue, stop: threading.Event, tell: Tell) -> list[str]:
     """Key, permission, symbol, balance, and an order that the venue checks and does not place."""
     latency = config.latency
     try:
@@ -154,12 +239,15 @@ def _account(config: Config, trading: TradingVenue, stop: threading.Event) -> li
         if not account.can_trade:
             key = f"venues.{trading.name}.api_key"
             return [f"{key}: the key may not trade: allow trading in its settings at the venue"]
+        tell(f"{trading.name}: key accepted, and it may trade")
         rules = trading.rules(latency.symbol, stop)
         price = trading.market_price(latency.symbol, stop)
         size = choose(rules, price, account.balances, Decimal(str(latency.notional)), None)
         name = f"binmon-check-{secrets.token_hex(4)}"
         order = OrderRequest(trading.name, latency.symbol, size.side, name, size.notional, quantity=size.quantity)
         trading.test(order, stop)
+        about = f"{size.notional.normalize():f}"
+        tell(f"{trading.name}: an order for {latency.symbol} worth about {about} would be taken (it was not placed)")
     except CannotProbe as problem:
         return [f"latency: {problem}"]
     except BinmonError as error:
@@ -170,7 +258,7 @@ def _account(config: Config, trading: TradingVenue, stop: threading.Event) -> li
     return []
 
 
-def _subscription(key: str, stream: UserStreamVenue, trading: TradingVenue) -> list[str]:
+def _subscription(key: str, stream: UserStreamVenue, trading: TradingVenue, tell: Tell) -> list[str]:
     """Subscribe once to the stream of the account's events."""
     url = stream.user_stream_url
     try:
@@ -182,6 +270,7 @@ def _subscription(key: str, stream: UserStreamVenue, trading: TradingVenue) -> l
                 frame = connection.recv()
                 said = stream.decode(frame.encode() if isinstance(frame, str) else frame, "check", 0, 0)
                 if isinstance(said, Subscribed):
+                    tell(f"{trading.name}: the user-data stream takes a subscription at {url.partition('?')[0]}")
                     return []
                 for message in said.messages if isinstance(said, SayNext) else ():
                     connection.send(message)

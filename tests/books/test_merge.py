@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 
 import numpy as np
@@ -21,6 +22,7 @@ from binmon.books.sync import (
     SyncState,
 )
 from binmon.messages import DepthSnapshot
+from binmon.venues.base import DepthUpdate
 from tests.books.test_sync import EMPTY, Event, effects, synced
 
 FEEDS = ("a", "b", "c")
@@ -133,7 +135,8 @@ class MergedFeeds(RuleBasedStateMachine):
             self.venue_id += 1
             self.truth[self.venue_id] = {p: q for p, q in levels.items() if q}
         self.now += 0.05
-        event = Event(first, self.venue_id, int(self.now * 1000), tuple(dict(changes).items()))
+        asks = json.dumps(list(dict(changes).items())).encode()
+        event = Event(first, self.venue_id, int(self.now * 1000), asks=asks)
         for wire in self.wires.values():
             wire.append(event)
 
@@ -201,10 +204,10 @@ class MergedFeeds(RuleBasedStateMachine):
 
     # What the keeper does -----------------------------------------------------------------------------------------
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: DepthUpdate) -> None:
         assert self.book_id is not None and event.last_update_id > self.book_id, "ids never go back"
         assert event.first_update_id <= self.book_id + 1, "nothing is applied over a gap"
-        for price, quantity in event.changes:
+        for price, quantity in json.loads(event.asks):
             self.book.pop(price, None)
             if quantity:
                 self.book[price] = quantity
@@ -223,7 +226,6 @@ class MergedFeeds(RuleBasedStateMachine):
                     self.book_id = loaded.last_update_id
                     self.hole_since_s = None
                 case ApplyUpdate(update, _):
-                    assert isinstance(update, Event)
                     self.apply(update)
                 case GapFound() as gap:
                     self.gap_found(gap)

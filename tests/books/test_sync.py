@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +22,18 @@ from binmon.books.sync import (
     SyncState,
 )
 from binmon.messages import DepthSnapshot
+from binmon.venues.base import DepthUpdate
 
 EMPTY = np.empty(0)
 
 
 @dataclass(frozen=True)
 class Event:
-    """A depth update as the machine sees it; ``changes`` are price → quantity of the model's one side."""
+    """A depth update as the machine sees it; ``asks`` are price → quantity of the model's one side, as JSON."""
 
     first_update_id: int
     last_update_id: int
     event_time_ms: int = 0
-    changes: tuple[tuple[int, int], ...] = ()
     symbol: str = "ABCUSDT"
     bids: bytes = b"[]"
     asks: bytes = b"[]"
@@ -218,9 +219,9 @@ class Histories(RuleBasedStateMachine):
             self.venue_id += 1
             self.truth[self.venue_id] = {p: q for p, q in levels.items() if q}
         self.now += 0.1
-        final = tuple(dict(changes).items())
+        final = json.dumps(list(dict(changes).items())).encode()
         if self.connected:
-            self.on_wire.append(Event(first, self.venue_id, int(self.now * 1000), final))
+            self.on_wire.append(Event(first, self.venue_id, int(self.now * 1000), asks=final))
 
     @rule()
     def connect(self) -> None:
@@ -292,10 +293,10 @@ class Histories(RuleBasedStateMachine):
             self.apply(event)
         self.carry_out()
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: DepthUpdate) -> None:
         assert self.book_id is not None and event.last_update_id > self.book_id, "ids never go back"
         assert event.first_update_id <= self.book_id + 1, "nothing is applied over a gap"
-        for price, quantity in event.changes:
+        for price, quantity in json.loads(event.asks):
             self.book.pop(price, None)
             if quantity:
                 self.book[price] = quantity
@@ -312,7 +313,6 @@ class Histories(RuleBasedStateMachine):
                     self.book = dict(zip(loaded.ask_price.astype(int), loaded.ask_quantity.astype(int), strict=True))
                     self.book_id = loaded.last_update_id
                 case ApplyUpdate(update, _):
-                    assert isinstance(update, Event)
                     self.apply(update)
                 case GapFound(expected, first, _):
                     assert first > expected

@@ -116,6 +116,10 @@ class Terminal:
             assert self._read() or self.process.poll() is None, self.text[-2000:]
         return self.text
 
+    def type(self, text: str) -> None:
+        """At the keyboard."""
+        os.write(self._ours, text.encode())
+
     def interrupt(self) -> int:
         """Ctrl-C, read to the end; the exit status."""
         self.process.send_signal(signal.SIGINT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,11 @@ import yaml
 
 from binmon.cli.main import main
 from binmon.config import Config, config_hash, effective
+from binmon.sandbox.options import SandboxOptions
+from binmon.sandbox.server import Sandbox
+from binmon.state import State
+from binmon.venues import checking
+from binmon.venues.checking import Tell
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +69,132 @@ def test_places_that_cannot_be_written(text: str, said: str, capsys: pytest.Capt
     assert capsys.readouterr().err == f"binmon: {said}\n"
 
 
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("/nonexist/a.log", "No such file or directory"),
+        ("file/a.log", "Not a directory"),
+        ("directory", "Is a directory"),
+        ("dangling", "No such file or directory"),
+        ("directory/new.log", None),
+        ("file", None),
+        ("pipe", None),
+        ("/dev/null", None),
+    ],
+)
+def test_a_log_file_as_run_would_have_it(file: str, why: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("before")
+    Path("directory").mkdir()
+    os.mkfifo("pipe")
+    Path("dangling").symlink_to("/nonexist/b.log")
+    Path("config.yaml").write_text(f"logging: {{file: {file}}}")
+    status, said = main(["check"]), capsys.readouterr().err
+    if why is None:
+        assert (status, said) == (0, "")
+    else:
+        problem = f"expected a file that can be written, but '{file}' cannot: {why}"
+        assert (status, said) == (2, f"binmon: config.yaml:1: logging.file: {problem}\n")
+        assert main(["run"]) == 2 and capsys.readouterr().err == said, "the same words"
+    assert Path("file").read_text() == "before" and list(Path("directory").iterdir()) == [], "no file is left behind"
+
+
+def test_a_state_database_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("state: {path: notes.txt}")
+    Path("notes.txt").write_text("this is no database at all, and longer than the head of one would be")
+    assert main(["check"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("state.path: notes.txt: expected a writable SQLite file: file is not a database\n")
+    assert main(["run", "--log-format", "json"]) == 2 and capsys.readouterr().err == said
+    Path("notes.txt").unlink()
+    State(Path("notes.txt")).close()
+    assert main(["check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("latency: {enabled: true}", "latency.enabled: the addresses are those of production"),
+        ("latency: {symbol: ETHUSDT}", "latency.enabled: the addresses are those of production"),
+        ("", None),  # nobody has asked for orders: run says that it times none, and goes on
+    ],
+)
+def test_orders_that_may_not_be_timed(text: str, said: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    key = "{environment: production, api_key: a, api_secret: b}"
+    Path("config.yaml").write_text(f"venues: {{binance: {key}}}\n{text}\n")
+    assert main(["check"]) == (0 if said is None else 2)
+    assert (said or "") in capsys.readouterr().err
+    assert [one.name for one in Path.cwd().iterdir()] == ["config.yaml"]
+
+
 @pytest.mark.parametrize(("problems", "status"), [([], 0), (["binance rest: refused", "clock: 3 s off"], 3)])
 def test_connect(
     problems: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checking = types.ModuleType("binmon.venues.checking")
-    checking.check_connection = lambda config: problems  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "binmon.venues.checking", checking)
+    def check_connection(config: Config, tell: Tell) -> list[str]:
+        tell("binance: REST answers")
+        return problems
+
+    monkeypatch.setattr(checking, "check_connection", check_connection)
     assert main(["check", "--connect", "--json"]) == status
     out, err = capsys.readouterr()
     assert json.loads(out)["problems"] == problems
+    assert json.loads(out)["tried"] == ["binance: REST answers"]
     assert err.splitlines() == problems
+    assert main(["check", "--connect"]) == status
+    out, err = capsys.readouterr()
+    assert out.endswith("\n# tried:\n#   binance: REST answers\n") and yaml.safe_load(out)["venues"]
+    assert err.splitlines() == problems
+    assert main(["check", "--json"]) == 0
+    assert "tried" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(SandboxOptions(symbols=("BTCUSDT", "ETHUSDT"), seed=4)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_what_was_tried_is_said(venue: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    said, prefix = sandbox.ready(), "bybit_" if venue == "bybit" else ""
+    names = ("rest", "stream", "ws_api") if venue == "binance" else ("rest", "public_stream", "private_stream")
+    section = {name: said[prefix + name] for name in ("api_key", "api_secret")}
+    section["endpoints"] = {name: said[prefix + name] for name in names}
+    config = {
+        "venues": {venue: section},
+        "books": {"venue": [{"venue": venue, "symbols": ["BTCUSDT", "ETHUSDT"]}]},
+        "watch": {"trades": [{"venue": venue, "symbol": "BTCUSDT", "above": 1}]},
+        "latency": {"venue": venue, "symbol": "BTCUSDT"},
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["check", "--connect", "--json"]) == 0
+    out, err = capsys.readouterr()
+    connection, *key = json.loads(out)["tried"]
+    assert err == "" and said[prefix + "api_secret"] not in out
+    for part in (
+        f"{venue}: REST answers at {said[prefix + 'rest']}, clock ",
+        " ms from ours, 2 symbols of books are listed, 1 symbol of watch is listed, streams answer at ws://",
+    ):
+        assert part in connection
+    assert key[0] == f"{venue}: key accepted, and it may trade"
+    assert "an order for BTCUSDT" in key[1] and "was not placed" in key[1]
+    assert key[2].startswith(f"{venue}: the user-data stream takes a subscription at ws://")
+    config["latency"] = {"enabled": False}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["check", "--connect", "--json"]) == 0
+    assert f"{venue}: the key is not tried" in json.loads(capsys.readouterr().out)["tried"][1]
+
+
+def test_a_venue_that_does_not_answer_is_said_to_be_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text(
+        "venues: {binance: {endpoints: {rest: 'http://127.0.0.1:1', stream: 'ws://127.0.0.1:1'}}}\nlatency: {enabled: false}"
+    )
+    assert main(["check", "--connect", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["tried"] == ["binance: nothing answers as it should"] and len(document["problems"]) == 2
+
+
+def test_the_embedded_sandbox_is_not_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("")
+    assert main(["check", "--connect"]) == 0
+    assert "#   binance: is the embedded sandbox, which starts with the daemon" in capsys.readouterr().out

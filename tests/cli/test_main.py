@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
@@ -22,6 +23,10 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in command_line.COMMANDS)
+    rows = [re.fullmatch(r"    (\S+ +)\S.*", line) for line in out.partition("COMMAND  ")[2].splitlines()]
+    columns = [len(row[1]) for row in rows if row and row[1].strip() in command_line.COMMANDS]
+    assert len(columns) == len(command_line.COMMANDS) and len(set(columns)) == 1, "a column of summaries"
+    assert "Binance Spot, Bybit, Kraken and OKX" in out
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["check", "--nothing"], ["-c", "x", "check"]])

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from binmon.telemetry.events import unlike_the_vocabulary
+from tests.cli.looks import terminal
 from tests.cli.selling import PATIENT, Commands
 from tests.execution.floor import Exchange, exchange
 
@@ -68,6 +69,26 @@ def test_it_is_sent_with_yes(binmon: Commands, venues: Exchange) -> None:
     [noted] = binmon.json("order", "history")["orders"]
     assert noted["average_price"] == order["average_price"]
     assert binmon.json("order", "look", order["client_order_id"])["executed_quote"] == order["executed_quote"]
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_the_id_of_the_history_is_never_cut(binmon: Commands, columns: int) -> None:
+    [order] = binmon.json(*BUY, "--yes", "--id", "a" * 32)["orders"]
+    with terminal(binmon.directory, "order", "history", columns=columns) as screen:
+        assert screen.finish() == 0
+        text = screen.text
+    [line] = [line for line in text.splitlines() if "a" * 32 in line]
+    assert order["venue"] in line and "filled" in line and len(line) <= columns and "…" not in text
+    assert ("sandbox" in line) is (columns == 120)
+
+
+def test_a_history_of_nothing_makes_no_database(binmon: Commands) -> None:
+    status, out, err = binmon("order", "history")
+    assert (status, err) == (0, "") and out.startswith("no orders")
+    assert binmon.json("order", "history") == {"orders": []}
+    assert [one.name for one in binmon.directory.iterdir()] == ["config.yaml"]
+    binmon.json("price", "BTCUSDT")  # makes one
+    assert (binmon.directory / "state.db").exists() and binmon("order", "history")[1] == out
 
 
 def test_it_asks_first(binmon: Commands, venues: Exchange) -> None:

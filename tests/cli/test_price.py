@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.looks import terminal
 from tests.cli.selling import PATIENT, Commands
 from tests.execution.floor import Exchange, exchange
 
@@ -36,6 +37,37 @@ def test_the_table(binmon: Commands) -> None:
     assert out.count("sandbox") == 2 and " bps) against " in out
     for word in ("binance", "bybit", "effective price", "rest"):
         assert word in out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 120, 200])
+def test_no_price_is_cut_in_a_terminal(binmon: Commands, columns: int) -> None:
+    best = binmon.json("price", "BTCUSDT", "--quantity", "0.5")
+    with terminal(binmon.directory, "price", "BTCUSDT", "--quantity", "0.5", columns=columns) as screen:
+        assert screen.finish() == 0
+        text = screen.text
+    table = text.partition("binance: buy")[0]
+    assert "…" not in table
+    for row in best["venues"]:
+        for figure in (row["venue"], row["bid"], row["ask"]):
+            assert figure in table, text
+    if columns == 40:
+        return  # one figure a line
+    rows = [line for line in table.splitlines() if line]
+    assert len(rows) == 4 and all(len(line) <= columns for line in rows)
+    chosen = next(line for line in rows if best["best"] in line)
+    assert ("→" in chosen) is not ("← best" in chosen), "who is best is said once"
+    assert ("← best" in chosen) is (columns == 200)
+    assert not any("→" in line or "←" in line for line in rows if line != chosen)
+
+
+def test_why_a_venue_is_left_out_is_a_line_below(binmon: Commands) -> None:
+    words = ("price", "BTCUSDT", "--split", "--side", "sell", "--quantity", "9000")
+    with terminal(binmon.directory, *words, columns=120) as screen:
+        assert screen.finish() == 2
+        text = screen.text
+    said = [line for line in text.splitlines() if " is left out: " in line]
+    assert {line.split()[0] for line in said} == {"binance", "bybit"}, text
+    assert len([line for line in text.splitlines() if line]) < 12
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])

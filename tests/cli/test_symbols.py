@@ -95,6 +95,17 @@ def test_in_a_terminal(venue: Sandbox, tmp_path: Path) -> None:
         assert "first look at bybit:" in screen.text
 
 
+def test_one_is_and_two_are_not_trading(tmp_path: Path) -> None:
+    with Sandbox(SandboxOptions(symbols=("BTCUSDT", "ETHUSDT"))) as venue:
+        configure(tmp_path, venue, **STATE)
+        # one symbol of the local exchange is halted by itself
+        for said in ("1 is not trading (--all shows it)", "2 are not trading (--all shows them)"):
+            with terminal(tmp_path, "symbols", columns=100) as screen:
+                assert screen.finish() == 0
+                assert said in screen.text
+            fault(venue, "symbol_status", symbol="BTCUSDT", status="BREAK")
+
+
 def test_beside_a_daemon_its_findings_are_the_news(venue: Sandbox, tmp_path: Path) -> None:
     """The daemon's watch writes what it has found; this command must neither be ahead of it nor say it twice."""
     configure(tmp_path, venue, **STATE)

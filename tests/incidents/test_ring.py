@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from binmon.books.keeper import KeeperSettings
 from binmon.books.observing import BookImage
 from binmon.incidents.limits import IncidentLimits
-from binmon.incidents.notes import TICKED, Reason
+from binmon.incidents.notes import TICKED, PackedFrames, Reason
 from binmon.incidents.ring import Ring
 from binmon.messages import FrameChunk, SnapshotArrived, StreamDown, StreamUp
 from tests.books.market import Market
@@ -25,6 +25,12 @@ FRAME = b"x" * 1000
 
 def chunk(frames: int = 1) -> FrameChunk:
     return FrameChunk("c", 1, 1, (FRAME,) * frames)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=9).map(tuple))
+def test_frames_come_out_of_the_ring_as_they_went_in(frames: tuple[bytes, ...]) -> None:
+    packed = PackedFrames.of(FrameChunk("c", 7, 1, frames))
+    assert (packed.connection, packed.received_ns, packed.frames) == ("c", 7, frames)
 
 
 def test_old_entries_go() -> None:
@@ -210,5 +216,7 @@ def test_the_frames_that_follow_are_in_it(seconds: float) -> None:
     assert incident is not None and incident.mono_s == trigger_s
     followed_s = incident.entries[-1][0] - trigger_s
     assert seconds - 0.01 <= followed_s <= seconds + 0.2
-    assert any(isinstance(message, FrameChunk) and now_s > trigger_s for now_s, message in incident.entries)
+    assert any(
+        isinstance(message, FrameChunk | PackedFrames) and now_s > trigger_s for now_s, message in incident.entries
+    )
     assert TICKED in [message for _, message in incident.entries]
