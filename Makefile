@@ -27,7 +27,7 @@ types: .venv/.test
 	$(BIN)/mypy
 
 unit: .venv/.test
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 # The peers have requirements of their own, so they get an environment of their own.
 .venv-bench/.ready: setup.cfg pyproject.toml

@@ -79,16 +79,20 @@ def _check_writable(directory: Path, key: str, loaded: LoadedConfig) -> None:
 
 def _print(loaded: LoadedConfig, problems: list[str], tried: list[str], args: Arguments) -> None:
     from binmon.config import effective
+    from binmon.config.unused import unused
 
     values = effective(loaded.config)
     if args.json:
         document: dict[str, Any] = {"file": str(loaded.path), "config_hash": loaded.config_hash, "config": values}
+        document["unused"] = [{"key": key, "reason": reason} for key, reason in unused(loaded.config)]
         if args.connect:
             document |= {"problems": problems, "tried": tried}
         print(json.dumps(document, ensure_ascii=False))
         return
     print(f"# {loaded.path} is valid; in force is, with hash {loaded.config_hash}:")
     print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")
+    for key, reason in unused(loaded.config):
+        print(f"# unused: {key}: {reason}")
     if args.connect:
         print("# tried:")
         for line in tried or ["nothing: the configuration asks nothing of any venue"]:

@@ -45,6 +45,7 @@ def run(args: Arguments) -> int:
     from binmon.config import load
     from binmon.config.plan import diff, summary
     from binmon.config.running import as_noted, last_noted
+    from binmon.config.unused import unused
 
     new = args.load_full_config()
     check_targets(new.config.alerts.notify)
@@ -72,6 +73,8 @@ def run(args: Arguments) -> int:
             print("\n".join(f"  {line}" for line in lines))
     if not changes:
         print("nothing changes")
+    for key, reason in unused(new.config):
+        print(f"# unused: {key}: {reason}")
     if not secrets_compared:
         print("# secrets were not compared, as the daemon does not note them: --against FILE does")
     return _DONE

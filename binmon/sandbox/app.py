@@ -40,7 +40,7 @@ def _symbol_list(text: str) -> tuple[str, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the sandbox on a parser. Options that are not given stay ``None``."""
-    parser.add_argument("--config", metavar="FILE", help="YAML file with the same keys as these options")
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with the same keys as these options")
     parser.add_argument("--rest-port", type=int, metavar="N", help="port of REST; 0 (default): any free one")
     parser.add_argument("--stream-port", type=int, metavar="N", help="port of the market streams; 0: any free one")
     parser.add_argument("--ws-api-port", type=int, metavar="N", help="port of the WebSocket API; 0: any free one")

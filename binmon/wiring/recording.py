@@ -11,6 +11,7 @@ import structlog
 
 import binmon
 from binmon.config.schema import Config, LogSink
+from binmon.config.unused import unused
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import BookEvent, BookSnapshot, Evidence, Instrument, TopOfBook
 from binmon.publish.publisher import TopPublisher
@@ -86,10 +87,8 @@ def writes_tops(config: Config) -> bool:
 
 def tell_unused_sinks(config: Config) -> None:
     """Say which sinks get nothing in this version."""
-    for index, sink in enumerate(config.publish.sinks):
-        if not isinstance(sink, LogSink):
-            reason = f"sinks of kind {sink.kind} are not part of this version"
-            log.warning("config.unused", key=f"publish.sinks[{index}]", reason=reason)
+    for key, reason in unused(config):
+        log.warning("config.unused", key=key, reason=reason)
 
 
 def wire_recording(ground: Ground) -> RecordingParts:

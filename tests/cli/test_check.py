@@ -43,7 +43,21 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     Path("config.yaml").write_text("")
     assert main(["check", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document == {"file": "config.yaml", "config_hash": config_hash(Config()), "config": effective(Config())}
+    assert document == {
+        "file": "config.yaml", "config_hash": config_hash(Config()), "config": effective(Config()), "unused": []
+    }  # fmt: skip
+
+
+def test_what_nothing_is_done_with_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("publish: {sinks: [{kind: log}, {kind: redis}]}\n")
+    said = ("publish.sinks[1]", "sinks of kind redis are not part of this version")
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"# unused: {said[0]}: {said[1]}"
+    assert main(["check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unused"] == [{"key": said[0], "reason": said[1]}]
+    Path("old.yaml").write_text("")
+    assert main(["plan", "--against", "old.yaml"]) == 0
+    assert f"# unused: {said[0]}: {said[1]}" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
