@@ -28,7 +28,10 @@ class Waiting(Protocol):
         """Last update id and event time (ms) of the newest. Only when there is one."""
         ...
 
-    def append(self, update: DepthUpdate, receive_time_ns: int) -> None: ...
+    def append(self, update: DepthUpdate, receive_time_ns: int) -> None:
+        """Keep one more. Raises OverflowError, and keeps nothing of it, where a number is beyond 63 bits."""
+        ...
+
     def drop_oldest(self) -> None: ...
     def clear(self) -> None: ...
     def drain(self) -> Iterator[tuple[DepthUpdate, int]]:
@@ -120,18 +123,22 @@ class WaitingPacked:
     def append(self, update: DepthUpdate, receive_time_ns: int) -> None:
         """See `Waiting`."""
         bids, asks = bytes(update.bids), bytes(update.asks)
-        numbers = (
-            update.first_update_id,
-            update.last_update_id,
-            update.event_time_ms,
-            receive_time_ns,
-            len(bids),
-            len(asks),
+        # first, as a number that is too large fails here
+        numbers = array(
+            "q",
+            (
+                update.first_update_id,
+                update.last_update_id,
+                update.event_time_ms,
+                receive_time_ns,
+                len(bids),
+                len(asks),
+            ),
         )
         self._symbol = update.symbol
         self._text += bids
         self._text += asks
-        self._numbers.extend(numbers)
+        self._numbers += numbers
 
     def drop_oldest(self) -> None:
         """See `Waiting`."""
@@ -144,7 +151,7 @@ class WaitingPacked:
 
     def clear(self) -> None:
         """See `Waiting`."""
-        if self._numbers:
+        if self._numbers or self._text:
             self._begin()
 
     def drain(self) -> Iterator[tuple[DepthUpdate, int]]:

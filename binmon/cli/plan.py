@@ -55,7 +55,7 @@ def run(args: Arguments) -> int:
         said = {"file": str(against.path), "config_hash": against.config_hash}
     else:
         noted = last_noted(Path(new.config.state.path))
-        changes = diff(noted.config, as_noted(new.config))
+        changes = diff(noted.config, as_noted(new.config), noted.started)
         said = {"file": noted.file, "config_hash": noted.config_hash, "noted_at": noted.at}
     secrets_compared = args.against is not None
     if args.json:

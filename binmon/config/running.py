@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from binmon.config.loading import LoadedConfig, effective
+from binmon.config.plan import Started
 from binmon.config.schema import Config
 from binmon.errors import ConfigError
 from binmon.state import State
@@ -22,17 +23,20 @@ from binmon.state import State
 _STEPS = (
     "CREATE TABLE running_config (one INTEGER PRIMARY KEY CHECK (one = 1), file TEXT NOT NULL, config_hash TEXT NOT NULL,"
     " at_ns INTEGER NOT NULL, effective TEXT NOT NULL) STRICT",
+    "ALTER TABLE running_config ADD COLUMN started TEXT NOT NULL DEFAULT ''",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class NotedConfig:
-    """What the last daemon on a state database ran; secrets in ``config`` are masked. ``at`` is RFC 3339, UTC."""
+    """What the last daemon on a state database ran; secrets in ``config`` are masked. ``at`` is RFC 3339, UTC; ``started``
+    are the venues that it has."""
 
     file: str
     config_hash: str
     at: str
     config: Config
+    started: Started
 
 
 def as_noted(config: Config) -> Config:
@@ -40,12 +44,20 @@ def as_noted(config: Config) -> Config:
     return msgspec.json.decode(json.dumps(effective(config)), type=Config)
 
 
-def note_running(state: State, loaded: LoadedConfig) -> None:
-    """Note what is in force now. Raises StateFailed, and ConfigError for a database of a newer binmon."""
+def note_running(state: State, loaded: LoadedConfig, started: Started | None = None) -> None:
+    """Note what is in force now, in a daemon with these venues (by default those of its configuration). Raises StateFailed, and ConfigError for a database of a newer binmon."""
     state.upgrade("running_config", _STEPS)
+    there = started or Started.by(loaded.config)
+    venues = {"books": sorted(there.books), "watching": sorted(there.watching)}
     state.execute(
-        "INSERT OR REPLACE INTO running_config VALUES (1, ?, ?, ?, ?)",
-        (str(loaded.path.absolute()), loaded.config_hash, time.time_ns(), json.dumps(effective(loaded.config))),
+        "INSERT OR REPLACE INTO running_config VALUES (1, ?, ?, ?, ?, ?)",
+        (
+            str(loaded.path.absolute()),
+            loaded.config_hash,
+            time.time_ns(),
+            json.dumps(effective(loaded.config)),
+            json.dumps(venues),
+        ),
     )
 
 
@@ -55,18 +67,21 @@ def last_noted(path: Path) -> NotedConfig:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            row = connection.execute("SELECT file, config_hash, at_ns, effective FROM running_config").fetchone()
+            row = connection.execute(
+                "SELECT file, config_hash, at_ns, effective, started FROM running_config"
+            ).fetchone()
         finally:
             connection.close()
     except sqlite3.Error:
         raise ConfigError(unknown, key="state.path") from None
     if row is None:
         raise ConfigError(unknown, key="state.path")
-    file, config_hash, at_ns, text = row
+    file, config_hash, at_ns, text, venues = row
     try:
         config = msgspec.json.decode(text, type=Config)
+        started = Started(**json.loads(venues)) if venues else Started.by(config)
     except msgspec.DecodeError:  # a ValidationError is one
         problem = f"{path}: another version of binmon has noted its configuration there; expected --against FILE"
         raise ConfigError(problem, key="state.path") from None
     at = datetime.fromtimestamp(at_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
-    return NotedConfig(file, config_hash, at, config)
+    return NotedConfig(file, config_hash, at, config, started)

@@ -217,10 +217,11 @@ class OrderRouter:
 
     def _require_two(self, known: Known) -> None:
         """Of accounts at several venues, one is chosen by comparing; an account at one venue is no choice."""
-        pair = known.pair
-        others = [one.venue for one in pair.not_listed if self._quotes.sources[one.venue].trading is not None]
-        if len(pair.symbols) == 1 and others:
-            [(venue, symbol)] = pair.symbols.items()
+        pair, sources = known.pair, self._quotes.sources
+        others = [one.venue for one in pair.not_listed if sources[one.venue].trading is not None]
+        listed = [(venue, symbol) for venue, symbol in pair.symbols.items() if sources[venue].trading is not None]
+        if len(listed) == 1 and others:
+            [(venue, symbol)] = listed
             raise ConfigError(
                 f"{pair} is listed on {venue} only (as {symbol}), not on {' and '.join(others)}: there is nothing to "
                 f"compare it with; to have it there, name the venue (--venue {venue})"

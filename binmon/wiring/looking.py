@@ -58,6 +58,7 @@ INTERVALS: Mapping[str, tuple[str, ...]] = {"binance": BinanceWatching.intervals
 
 _TICK_S = 0.05
 _LENDER_EVERY_S = 1.0
+_NOTHING_LENT = 5  # looks in a row while nothing comes: a daemon that starts has lent nothing yet
 _END_WITHIN_S = 4.5
 _INBOX, _QUESTIONS, _MESSAGES = 8_192, 64, 65_536
 _ASK_AGAIN = BackoffPolicy(first_s=0.5, cap_s=30.0)
@@ -124,6 +125,7 @@ class Looking:
         self._sandbox: SandboxProcess | None = None
         self._lent: SandboxUrls | None = None  # where the sandbox of a daemon is looked at
         self._lender_due_s = 0.0
+        self._nothing_lent = 0
         self._state: State | None = None
         self._thread = threading.Thread(target=self._run, name=f"{venue}-looking", daemon=True)
         self._thread.start()
@@ -287,6 +289,9 @@ class Looking:
             )
         if self.connection.is_trouble:  # asked for only then: the sandbox has better things to do
             there = self._borrow(self._state)
+            self._nothing_lent = self._nothing_lent + 1 if there is None else 0
+            if self._nothing_lent >= _NOTHING_LENT:
+                raise SandboxFailed("the daemon has no local exchange any more, which was looked at: look again")
             if there is not None and there.rest != self._lent.rest:
                 raise SandboxFailed(
                     "the daemon was started anew, with another local exchange than was looked at: look again"

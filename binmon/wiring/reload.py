@@ -22,6 +22,7 @@ from typing import Protocol
 import structlog
 
 from binmon.config.loading import LoadedConfig
+from binmon.config.plan import Started
 from binmon.config.running import note_running
 from binmon.config.watching import FileWatch, stamp_of
 from binmon.errors import BinmonError, ConfigError
@@ -81,8 +82,10 @@ class Reloader:
         hooks: ReloadHooks,
         *,
         watch: FileWatch | None = None,
+        started: Started | None = None,
     ) -> None:
-        self.running = running
+        """``started`` are the venues of this daemon, by default those of the configuration."""
+        self.running, self._started = running, started
         self.reloaded = self.rejected = 0
         self.last_succeeded, self.last_reload_s = True, time.time()
         self._state, self._prepare, self._applier, self._hooks = state, prepare, applier, hooks
@@ -183,7 +186,7 @@ class Reloader:
     def _note(self) -> None:
         """For `binmon plan`; that a full disk refuses it keeps nobody from reloading."""
         try:
-            note_running(self._state, self.running)
+            note_running(self._state, self.running, self._started)
         except BinmonError as error:
             log.warning("config.not_noted", reason=str(error))
 
@@ -210,6 +213,7 @@ def wire_reload(
         lambda running: prepare(running, os.environ, markets, order_environment, ground.stop, watching),
         applier,
         replace(hooks, in_force=in_force),
+        started=Started(markets, watching or {}),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +66,13 @@ def test_what_is_kept_while_the_rest_is_taken_out_waits_for_the_next_time() -> N
     for update, receive_time_ns in waiting.drain():
         waiting.append(update, receive_time_ns)
     assert [receive_time_ns for _, receive_time_ns in waiting.drain()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["event_time_ms", "first_update_id", "last_update_id"])
+def test_a_number_that_is_too_large_leaves_nothing_behind(name: str) -> None:
+    waiting, good = WaitingPacked(), PlainUpdate("A", 1, 2, 3, b"[1]", b"[2]")
+    with pytest.raises(OverflowError):
+        waiting.append(replace(good, bids=b"[666]", **{name: 2**63}), 7)
+    assert not len(waiting)
+    waiting.append(good, 7)
+    assert list(waiting.drain()) == [(good, 7)]

@@ -9,6 +9,7 @@ import pytest
 
 from binmon.cli.main import main
 from binmon.config import load
+from binmon.config.plan import Started
 from binmon.config.running import note_running
 from binmon.state import State
 
@@ -72,6 +73,25 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert [one["key"] for one in document["restart"]] == ["venues.binance.api_secret", "books.depth"]
     assert document["file"] == "new.yaml" and document["against"]["file"] == "config.yaml"
+
+
+def test_a_daemon_has_the_venues_that_it_was_started_with(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("books: {venue: bybit, symbols: [BTCUSDT]}\n")
+    state = State(Path("data/state.db"))
+    note_running(state, load(Path("config.yaml"), {}), Started({"bybit", "okx"}, {"bybit"}))
+    state.close()
+    rule = "watch: {trades: [{venue: %s, symbol: BTCUSDT, above: 1}]}\n"
+    for books, watched, expected in [
+        ("bybit", "bybit", ["applied by a reload:"]),
+        ("bybit", "binance", ["needs a restart:"]),  # though latency.venue is binance where nothing is said
+        ("okx", "bybit", ["applied by a reload:"]),  # it was there at the start, and a reload has let it go
+        ("kraken", "bybit", ["applied by a reload:", "needs a restart:"]),
+    ]:
+        symbol = {"okx": "BTC-USDT", "kraken": "BTC/USDT"}.get(books, "BTCUSDT")
+        Path("config.yaml").write_text(f"books: {{venue: {books}, symbols: ['{symbol}']}}\n" + rule % watched)
+        assert main(["plan"]) == 0
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if line.endswith(":")] == expected, out
 
 
 def test_against_what_the_daemon_has_noted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_other_events_are_left_alone() -> None:
         EVENT[:-5],
         EVENT.replace(b'"U":7001,', b""),
         EVENT.replace(b"7004", b'"x"'),
+        EVENT.replace(b"7004", b"9223372036854775808"),
+        EVENT.replace(b"7001", b"-1"),
         b"{}",
         EVENT.replace(b"ABCUSDT", b"ABC\xff"),
         b'{"x":"\xff"}',

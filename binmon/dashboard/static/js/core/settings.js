@@ -106,6 +106,12 @@ async function patch(some) {
     const answer = await send("PATCH", "/api/settings", bodyOf(sent), { keepalive: true });
     changes = changes.filter((one) => !sent.has(one));
     take(answer, turn);
+  } catch (error) {
+    if (error.status === 400 || error.status === 413) { // so it would be for ever, with all that is changed later
+      changes = changes.filter((one) => !sent.has(one));
+      take(known, turn);
+    }
+    throw error;
   } finally {
     for (const one of sent) onTheWay.delete(one);
   }
