@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import importlib.abc
+import os
 import sys
 from typing import Any, Literal
 
@@ -66,7 +67,11 @@ class _NoPandas(importlib.abc.MetaPathFinder):
 
 def _load_arrow_alone() -> None:
     """Arrow looks for pandas, once, when it makes its first array. Where analysts have it installed, that would cost the
-    daemon 54 MB and half a second in which all threads wait, for what only readers of recordings use."""
+    daemon 54 MB and half a second in which all threads wait, for what only readers of recordings use.
+
+    And it brings an allocator of its own, which holds on to what each of its threads needed once.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # read when Arrow is loaded
     import pyarrow as pa
 
     absent = _NoPandas()

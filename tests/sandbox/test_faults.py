@@ -239,6 +239,9 @@ def test_slow_link_delays_frames(start_exchange):
 
 def test_server_shutdown_raw_and_combined(exchange):
     raw, combined = exchange.stream("/ws"), exchange.stream("/stream")
+    for stream in (raw, combined):  # it delivers
+        stream.socket.send('{"method": "LIST_SUBSCRIPTIONS", "id": 1}')
+        assert stream.event()["id"] == 1
     exchange.fault("server_shutdown", close_after_s=0.1)
     assert raw.event()["e"] == "serverShutdown"
     assert combined.event()["stream"] == "!serverShutdown"

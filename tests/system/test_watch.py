@@ -489,14 +489,19 @@ def test_rules_change_while_it_runs_and_the_others_do_not_notice(venues: BothVen
             ({"candles": [{"symbol": "BTCUSDT", "price": "mean", "above": 1}]}, "watch.candles[0].price", "close"),
             ({"trades": [{"symbol": "BTCUSDT", "above": "much"}]}, "watch.trades[0].above", "number"),
             ({"trades": [{"symbol": "BTC/USD", "venue": "kraken", "above": 1}]}, "watch.trades[0].venue", "trades"),
-            ({"trades": [{"symbol": "BTCUSDT", "venue": "bybit", "above": 1}]}, "watch.trades[0].venue", "restart"),
-            ({"listings": {"venues": ["bybit"]}}, "watch.listings.venues[0]", "restart"),
         ],
         1,
     ):
         line = process.reload({**config, "watch": wrong})
         assert line["event"] == "config.rejected" and line["key"] == key and said in line["reason"], line
         assert len(process.events("config.rejected")) == index
+    # a venue of which nothing was there at the start
+    for more, keys in [
+        ({"trades": [{"symbol": "BTCUSDT", "venue": "bybit", "above": 1}]}, ["watch.trades"]),
+        ({"listings": {"venues": ["binance", "bybit"]}}, ["watch.listings.enabled", "watch.listings.venues"]),
+    ]:
+        line = process.reload({**config, "watch": {**config["watch"], **more}})
+        assert line["event"] == "config.reloaded" and line["restart_needed"] == keys, line
     assert process.health()["watch"]["binance"]["candles"]["BTCUSDT 1s"]["state"] == "live"
     assert process.stop() == 0
 

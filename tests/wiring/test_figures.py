@@ -41,7 +41,8 @@ def made():
         "probe", venue, OrderDesk(venue, gate), clock, lambda stop: None, SimpleNamespace(),
         ProbeSettings("BTCUSDT", 20.0, Decimal(15)), ready=lambda: False,
     )  # fmt: skip
-    stream = SimpleNamespace(subscribed_to="binance-user-data.1", breaks=2, reports=7)
+    states = {"binance-user-data.1": "subscribed"}
+    stream = SimpleNamespace(subscribed_to="binance-user-data.1", breaks=2, reports=7, connections=lambda: states)
     return clock, monitor, probe, gate, stream
 
 
@@ -91,3 +92,4 @@ def test_sections_of_healthz():
     probe.trouble = "no balance"
     problems, document = figures.latency_section(monitor, probe, stream)()
     assert not problems and document["trouble"] == "no balance" and document["subscribed_to"] == "binance-user-data.1"
+    assert document["connections"] == {"binance-user-data.1": "subscribed"}
