@@ -38,6 +38,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal; 0 after a clean stop, 1 after a failure. Raises ConfigError."""
+    memory.keep_little()
+    _load_arrow_alone()  # before all that uses it
+
     from binmon.daemon import Daemon
     from binmon.wiring.logs import set_up_log
 
@@ -45,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     # also when it is the main thread that hangs.
     if sys.stderr is not None:  # else 2 may be anybody's file
         faulthandler.enable(2)
-    memory.keep_little()
     loaded = args.load_full_config()
-    _load_arrow_alone()
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")
     set_up_log(loaded.config.logging, log_format, sys.stdout)
     # Short numpy calls of one worker beside a busy one wait for the interpreter's switch interval; the default of

@@ -60,6 +60,9 @@ def test_the_shipped_configuration(daemon: Callable[..., DaemonProcess]) -> None
     # what only analysts need is not carried along, though it is installed here
     libraries = Path(f"/proc/{process.process.pid}/maps").read_text()
     assert "/pyarrow/" in libraries and "/pandas/" not in libraries
+    # nor an allocator that reserves a gibibyte to begin with
+    spans = [line.split(" ", 1)[0].split("-") for line in libraries.splitlines()]
+    assert max(int(end, 16) - int(begin, 16) for begin, end in spans) < 2**30
     assert process.stop() == 0 and process.stop_took_s < 5.0
     assert not psutil.pid_exists(sandbox["pid"])
     assert list((process.directory / "data" / "books").rglob("*.parquet"))
