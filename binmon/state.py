@@ -37,6 +37,10 @@ class StateFailed(RetryError):
         return f"{self.path}: {self.reason}"
 
 
+# What is asked for is mostly the newest, so a small cache (256 KiB) does; by itself it would grow with the database to 2 MB.
+_SETTINGS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-256;"
+
+
 class State:
     """The state database. Any thread may call it; ``_lock`` serialises them on the one connection.
 
@@ -51,7 +55,7 @@ class State:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
+            self._connection.executescript(_SETTINGS + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: expected a writable SQLite file: {error}", key="state.path") from None
 
