@@ -5,10 +5,9 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
-from binmon.venues.base import DepthUpdate
+from binmon.venues.base import DepthUpdate, PlainUpdate
 
 _NUMBERS = 6  # of one update: first id, last id, event time, receive time, bytes of bids, bytes of asks
 _DROPPED_AT_MOST = 256  # at the front of the arrays, before they are made anew
@@ -75,18 +74,6 @@ class WaitingWhole:
         """See `Waiting`."""
         updates, self._updates = self._updates, deque()
         return iter(updates)
-
-
-@dataclass(frozen=True, slots=True)
-class PlainUpdate:
-    """A `DepthUpdate` of nothing but ids, time and levels."""
-
-    symbol: str
-    event_time_ms: int
-    first_update_id: int
-    last_update_id: int
-    bids: bytes
-    asks: bytes
 
 
 class WaitingPacked:

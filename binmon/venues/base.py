@@ -30,6 +30,18 @@ class DepthUpdate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlainUpdate:
+    """A `DepthUpdate` of nothing but ids, time and levels: one whose levels were rewritten, or that was kept for a while."""
+
+    symbol: str
+    event_time_ms: int
+    first_update_id: int
+    last_update_id: int
+    bids: bytes
+    asks: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownNotice:
     """The venue is about to close this connection: a successor is due now."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,18 +18,6 @@ from binmon.venues.level_texts import LevelTexts
 
 LevelText = tuple[str, str]
 """Price and quantity as plain decimals, without sign or exponent."""
-
-
-@dataclass(frozen=True, slots=True)
-class WindowUpdate:
-    """A `venues.base.DepthUpdate` whose levels were rewritten."""
-
-    symbol: str
-    event_time_ms: int
-    first_update_id: int
-    last_update_id: int
-    bids: bytes
-    asks: bytes
 
 
 class WindowSide:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binmon.books.waiting import PlainUpdate, Waiting, WaitingPacked, WaitingWhole
+from binmon.books.waiting import Waiting, WaitingPacked, WaitingWhole
+from binmon.venues.base import PlainUpdate
 
 updates = st.builds(
     PlainUpdate,

@@ -22,11 +22,12 @@ from binmon.venues.base import (
     DepthUpdate,
     MalformedFrame,
     OtherMessage,
+    PlainUpdate,
     StreamSnapshot,
 )
 from binmon.venues.kraken.checksum import CHECKED_LEVELS, Precision, checksum
 from binmon.venues.level_texts import UNREADABLE, LevelTexts
-from binmon.venues.windows import LevelText, WindowSide, WindowUpdate, levels_text, removals, snapshot_of
+from binmon.venues.windows import LevelText, WindowSide, levels_text, removals, snapshot_of
 
 NAME = "kraken"
 _BOOK = "book"
@@ -167,7 +168,7 @@ class KrakenDecoder(LevelTexts):
             bids += changed_bids
             asks += changed_asks
         book.id = self._next_id(symbol, time_us)
-        return WindowUpdate(symbol, time_us // 1000, first, book.id, levels_text(bids), levels_text(asks))
+        return PlainUpdate(symbol, time_us // 1000, first, book.id, levels_text(bids), levels_text(asks))
 
     def other(self, frame: bytes) -> OtherMessage | None:
         """Snapshots, answers to requests, and books that have turned out wrong; None for what nobody asked for."""

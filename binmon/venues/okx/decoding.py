@@ -18,11 +18,12 @@ from binmon.venues.base import (
     DepthUpdate,
     MalformedFrame,
     OtherMessage,
+    PlainUpdate,
     ShutdownNotice,
     StreamSnapshot,
 )
 from binmon.venues.level_texts import UNREADABLE, LevelTexts
-from binmon.venues.windows import LevelText, WindowSide, WindowUpdate, levels_text, removals, snapshot_of
+from binmon.venues.windows import LevelText, WindowSide, levels_text, removals, snapshot_of
 
 NAME = "okx"
 BOOKS = "books"
@@ -128,7 +129,7 @@ class OkxDecoder(LevelTexts):
             self._break(symbol, str(error))
             return None
 
-    def _taken(self, symbol: str, book: _Book, entries: list[_Entry]) -> WindowUpdate | None:
+    def _taken(self, symbol: str, book: _Book, entries: list[_Entry]) -> PlainUpdate | None:
         """The update that these entries make together, None for keep-alives. Raises _Unreadable."""
         if book.lost:
             raise _Unreadable("updates are missing")
@@ -241,8 +242,8 @@ def _read(levels: list[list[str]]) -> list[LevelText]:
 
 def _update(
     symbol: str, time_ms: int, first_id: int, last_id: int, bids: list[LevelText], asks: list[LevelText]
-) -> WindowUpdate:
-    return WindowUpdate(symbol, time_ms, first_id, last_id, levels_text(bids), levels_text(asks))
+) -> PlainUpdate:
+    return PlainUpdate(symbol, time_ms, first_id, last_id, levels_text(bids), levels_text(asks))
 
 
 def _time_ms(entry: _Entry) -> int:
