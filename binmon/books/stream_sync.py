@@ -11,7 +11,6 @@ book follows one connection, the leader, and begins anew on another when the lea
 from __future__ import annotations
 
 from binmon.books.sync import ApplyUpdate, BookSync, LoadSnapshot, Renumbered, Resubscribe, SyncState
-from binmon.books.waiting import Waiting, WaitingWhole
 from binmon.core.backoff import BackoffPolicy
 from binmon.messages import DepthSnapshot
 from binmon.venues.base import DepthUpdate
@@ -35,9 +34,6 @@ class StreamSync(BookSync):
         self._asked: set[str] = set()  # feeds that owe one we asked for
         self._deadline_s = 0.0  # by when a snapshot should have come
         self._fruitless = 0  # subscriptions since the last snapshot
-
-    def _no_updates(self) -> Waiting:
-        return WaitingWhole()
 
     # Feeds --------------------------------------------------------------------------------------------------------
 

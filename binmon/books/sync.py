@@ -19,7 +19,7 @@ import enum
 from collections import deque
 from dataclasses import dataclass
 
-from binmon.books.waiting import Waiting, WaitingPacked
+from binmon.books.waiting import Waiting
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.messages import DepthSnapshot
 from binmon.venues.base import DepthUpdate
@@ -140,7 +140,7 @@ class BookSync:
         self.duplicates = self.gaps = self.stale_snapshots = self.dropped = 0
         self._feeds: set[str] = set()
         self._feeds_since_s = 0.0
-        self._buffer = self._no_updates()
+        self._buffer = Waiting()
         # beyond a hole that another feed may fill: (first id, update, receive time, feed), by first id
         self._ahead: list[tuple[int, DepthUpdate, int, str]] = []
         self._ahead_since_s = 0.0
@@ -149,10 +149,6 @@ class BookSync:
         self._reason = "initial"
         self._applied = 0
         self._backoff = Backoff(backoff or BackoffPolicy(first_s=0.25, cap_s=10.0))
-
-    def _no_updates(self) -> Waiting:
-        """Where updates wait."""
-        return WaitingPacked()
 
     @property
     def token(self) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
 
 from binmon.venues.base import DepthUpdate, PlainUpdate
 
@@ -13,71 +11,9 @@ _NUMBERS = 6  # of one update: first id, last id, event time, receive time, byte
 _DROPPED_AT_MOST = 256  # at the front of the arrays, before they are made anew
 
 
-class Waiting(Protocol):
-    """A queue of updates with their receive times (ns), oldest first."""
-
-    def __len__(self) -> int: ...
-    @property
-    def first_update_id(self) -> int:
-        """Of the oldest. Only when there is one."""
-        ...
-
-    @property
-    def newest(self) -> tuple[int, int]:
-        """Last update id and event time (ms) of the newest. Only when there is one."""
-        ...
-
-    def append(self, update: DepthUpdate, receive_time_ns: int) -> None:
-        """Keep one more. Raises OverflowError, and keeps nothing of it, where a number is beyond 63 bits."""
-        ...
-
-    def drop_oldest(self) -> None: ...
-    def clear(self) -> None: ...
-    def drain(self) -> Iterator[tuple[DepthUpdate, int]]:
-        """Take out all of them."""
-        ...
-
-
-class WaitingWhole:
-    """Keeps the updates themselves: venues may say more in them than ids and levels."""
-
-    def __init__(self) -> None:
-        self._updates: deque[tuple[DepthUpdate, int]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._updates)
-
-    @property
-    def first_update_id(self) -> int:
-        """See `Waiting`."""
-        return self._updates[0][0].first_update_id
-
-    @property
-    def newest(self) -> tuple[int, int]:
-        """See `Waiting`."""
-        update = self._updates[-1][0]
-        return update.last_update_id, update.event_time_ms
-
-    def append(self, update: DepthUpdate, receive_time_ns: int) -> None:
-        """See `Waiting`."""
-        self._updates.append((update, receive_time_ns))
-
-    def drop_oldest(self) -> None:
-        """See `Waiting`."""
-        self._updates.popleft()
-
-    def clear(self) -> None:
-        """See `Waiting`."""
-        self._updates.clear()
-
-    def drain(self) -> Iterator[tuple[DepthUpdate, int]]:
-        """See `Waiting`."""
-        updates, self._updates = self._updates, deque()
-        return iter(updates)
-
-
-class WaitingPacked:
-    """Keeps of all updates of one symbol ids, times and levels in two blocks of memory.
+class Waiting:
+    """A queue of the updates of one symbol with their receive times (ns), oldest first: ids, times and levels, in two blocks
+    of memory.
 
     When a venue resets or bans, every book waits for up to a minute: of a market that would be millions of small objects,
     each holding on to the whole frame it came in, and the memory between them would not be given back for long after.
@@ -99,16 +35,16 @@ class WaitingPacked:
 
     @property
     def first_update_id(self) -> int:
-        """See `Waiting`."""
+        """Of the oldest. Only when there is one."""
         return self._numbers[self._dropped * _NUMBERS]
 
     @property
     def newest(self) -> tuple[int, int]:
-        """See `Waiting`."""
+        """Last update id and event time (ms) of the newest. Only when there is one."""
         return self._numbers[1 - _NUMBERS], self._numbers[2 - _NUMBERS]
 
     def append(self, update: DepthUpdate, receive_time_ns: int) -> None:
-        """See `Waiting`."""
+        """Keep one more. Raises OverflowError, and keeps nothing of it, where a number is beyond 63 bits."""
         bids, asks = bytes(update.bids), bytes(update.asks)
         # first, as a number that is too large fails here
         numbers = array(
@@ -128,7 +64,7 @@ class WaitingPacked:
         self._numbers += numbers
 
     def drop_oldest(self) -> None:
-        """See `Waiting`."""
+        """Let go of the oldest. Only when there is one."""
         at = self._dropped * _NUMBERS
         self._dropped += 1
         self._dropped_text += self._numbers[at + 4] + self._numbers[at + 5]
@@ -137,12 +73,12 @@ class WaitingPacked:
             self._dropped = self._dropped_text = 0
 
     def clear(self) -> None:
-        """See `Waiting`."""
+        """Let go of all."""
         if self._numbers or self._text:
             self._begin()
 
     def drain(self) -> Iterator[tuple[DepthUpdate, int]]:
-        """See `Waiting`."""
+        """Take out all of them."""
         numbers, text = self._numbers, memoryview(self._text)
         first, at = self._dropped * _NUMBERS, self._dropped_text
         self._begin()

@@ -7,13 +7,19 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+import msgspec
 
 from binmon.messages import DepthSnapshot, Instrument, LevelChanges, Priority
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""An id or a time of an update. What is beyond is no number of a venue, and nothing that keeps updates has room for it."""
+
 
 class DepthUpdate(Protocol):
-    """One change of a book as the stream sends it, the levels still as text (see ``MarketDecoder.levels``)."""
+    """One change of a book as the stream sends it, the levels still as text (see ``MarketDecoder.levels``). Ids and time are
+    each a `Number`."""
 
     @property
     def symbol(self) -> str: ...

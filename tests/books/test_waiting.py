@@ -1,14 +1,15 @@
-"""Updates that wait come out as they went in, however they are kept."""
+"""Updates that wait come out as they went in, though they are packed."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binmon.books.waiting import Waiting, WaitingPacked, WaitingWhole
+from binmon.books.waiting import Waiting
 from binmon.venues.base import PlainUpdate
 
 updates = st.builds(
@@ -29,13 +30,45 @@ steps = st.lists(
 )
 
 
-def look(waiting: Waiting) -> object:
+class Whole:
+    """The same, with the updates as they are."""
+
+    def __init__(self) -> None:
+        self._updates: deque[tuple[PlainUpdate, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._updates)
+
+    @property
+    def first_update_id(self) -> int:
+        return self._updates[0][0].first_update_id
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        update = self._updates[-1][0]
+        return update.last_update_id, update.event_time_ms
+
+    def append(self, update: PlainUpdate, receive_time_ns: int) -> None:
+        self._updates.append((update, receive_time_ns))
+
+    def drop_oldest(self) -> None:
+        self._updates.popleft()
+
+    def clear(self) -> None:
+        self._updates.clear()
+
+    def drain(self) -> list[tuple[PlainUpdate, int]]:
+        updates, self._updates = list(self._updates), deque()
+        return updates
+
+
+def look(waiting: Waiting | Whole) -> object:
     return (len(waiting), waiting.first_update_id, waiting.newest) if len(waiting) else None
 
 
 @given(steps)
 def test_packed_is_as_whole(steps: list[tuple]) -> None:
-    packed, whole = WaitingPacked(), WaitingWhole()
+    packed, whole = Waiting(), Whole()
     for kind, *more in steps:
         for one in (packed, whole):
             if kind == "append":
@@ -51,7 +84,7 @@ def test_packed_is_as_whole(steps: list[tuple]) -> None:
 
 
 def test_it_stays_small_though_much_goes_through() -> None:
-    waiting = WaitingPacked()
+    waiting = Waiting()
     for number in range(10_000):
         waiting.append(PlainUpdate("A", number, number, number, b"[1]" * 50, b""), number)
         if len(waiting) > 100:
@@ -61,7 +94,7 @@ def test_it_stays_small_though_much_goes_through() -> None:
 
 
 def test_what_is_kept_while_the_rest_is_taken_out_waits_for_the_next_time() -> None:
-    waiting = WaitingPacked()
+    waiting = Waiting()
     for number in range(3):
         waiting.append(PlainUpdate("A", 0, number, number, b"", b""), number)
     for update, receive_time_ns in waiting.drain():
@@ -71,7 +104,7 @@ def test_what_is_kept_while_the_rest_is_taken_out_waits_for_the_next_time() -> N
 
 @pytest.mark.parametrize("name", ["event_time_ms", "first_update_id", "last_update_id"])
 def test_a_number_that_is_too_large_leaves_nothing_behind(name: str) -> None:
-    waiting, good = WaitingPacked(), PlainUpdate("A", 1, 2, 3, b"[1]", b"[2]")
+    waiting, good = Waiting(), PlainUpdate("A", 1, 2, 3, b"[1]", b"[2]")
     with pytest.raises(OverflowError):
         waiting.append(replace(good, bids=b"[666]", **{name: 2**63}), 7)
     assert not len(waiting)

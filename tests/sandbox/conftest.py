@@ -76,6 +76,11 @@ class PlainBook:
             "b": {Decimal(price): Decimal(quantity) for price, quantity in snapshot["bids"]},
             "a": {Decimal(price): Decimal(quantity) for price, quantity in snapshot["asks"]},
         }
+        # A snapshot of 5,000 levels shows a part of a deeper side: what lies beyond is unknown until it changes.
+        self._reach = {
+            "b": min(self.sides["b"]) if len(self.sides["b"]) == 5000 else Decimal(0),
+            "a": max(self.sides["a"]) if len(self.sides["a"]) == 5000 else Decimal("Infinity"),
+        }
 
     def apply(self, event):
         if event["u"] <= self.id:
@@ -91,6 +96,18 @@ class PlainBook:
 
     def top(self, side, count):
         return sorted(self.sides[side].items(), reverse=side == "b")[:count]
+
+    def assert_is(self, snapshot, least):
+        """Every level of a later snapshot of 5,000 that this book can know is here, at least so many a side, and no other."""
+        assert self.id == snapshot["lastUpdateId"]
+        for side, name, sign in (("b", "bids", -1), ("a", "asks", 1)):
+            shown = [(Decimal(price), Decimal(quantity)) for price, quantity in snapshot[name]]
+            last = shown[-1][0] if len(shown) == 5000 else None
+            ends = [sign * end for end in (self._reach[side], last) if end is not None]
+            known = [level for level in shown if sign * level[0] <= min(ends)]
+            held = [level for level in self.top(side, 99_999) if sign * level[0] <= min(ends)]
+            assert len(known) >= least
+            assert held == known
 
 
 class User:

@@ -91,7 +91,7 @@ def test_crossed_book_crosses_and_heals(start_exchange, plain_book):
     final = exchange.depth("BTCUSDT")
     while book.id < final["lastUpdateId"]:
         book.apply(depth_events(stream, 1)[0])
-    assert [(Decimal(p), Decimal(q)) for p, q in final["bids"]] == book.top("b", 5000)
+    book.assert_is(final, least=4500)
 
 
 def test_fragmented_event_arrives_in_pieces_with_a_ping_between(start_exchange):

@@ -6,30 +6,26 @@ needed merged with many others, and parsing them together is cheaper than one by
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from binmon.messages import DepthSnapshot
-from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, ShutdownNotice
+from binmon.venues.base import ControlReply, DepthUpdate, MalformedFrame, Number, ShutdownNotice
 from binmon.venues.level_texts import UNREADABLE, LevelTexts
 
 # Eight decimals follow the point, so a number below ten million has at most 15 digits: only larger ones need a look.
 _ALWAYS_EXACT_BELOW = 1e7
 
 
-# What a number of the venue can be; more is no number of an update, and nothing we keep them in has room for it.
-_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
 class _Update(msgspec.Struct, gc=False, tag_field="e", tag="depthUpdate"):
     """A ``depthUpdate`` event; the names are those of ``venues.base.DepthUpdate``."""
 
-    event_time_ms: _Number = msgspec.field(name="E")
+    event_time_ms: Number = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")
-    first_update_id: _Number = msgspec.field(name="U")
-    last_update_id: _Number = msgspec.field(name="u")
+    first_update_id: Number = msgspec.field(name="U")
+    last_update_id: Number = msgspec.field(name="u")
     bids: msgspec.Raw = msgspec.field(name="b")
     asks: msgspec.Raw = msgspec.field(name="a")
 
@@ -39,7 +35,7 @@ class _Combined(msgspec.Struct, gc=False):
 
 
 class _Depth(msgspec.Struct, gc=False):
-    last_update_id: _Number = msgspec.field(name="lastUpdateId")
+    last_update_id: Number = msgspec.field(name="lastUpdateId")
     bids: msgspec.Raw
     asks: msgspec.Raw
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from binmon.messages import DepthSnapshot
-from binmon.venues.base import BookBroken, ControlReply, DepthUpdate, MalformedFrame, StreamSnapshot
+from binmon.venues.base import BookBroken, ControlReply, DepthUpdate, MalformedFrame, Number, StreamSnapshot
 from binmon.venues.bybit.endpoints import NAME
 from binmon.venues.level_texts import UNREADABLE, LevelTexts
 from binmon.venues.windows import snapshot_of
@@ -22,23 +22,23 @@ RESTARTED = 1  # the update id with which the service begins anew
 
 class _Book(msgspec.Struct, gc=False):
     symbol: str = msgspec.field(name="s")
-    update_id: int = msgspec.field(name="u")
+    update_id: Number = msgspec.field(name="u")
     bids: msgspec.Raw = msgspec.field(name="b")
     asks: msgspec.Raw = msgspec.field(name="a")
-    cts: int = 0  # in answers of REST, where it stands here
-    ts: int = 0
+    cts: Number = 0  # in answers of REST, where it stands here
+    ts: Number = 0
 
 
 class _Delta(msgspec.Struct, gc=False, tag_field="type", tag="delta"):
     data: _Book
-    ts: int
-    cts: int = 0
+    ts: Number
+    cts: Number = 0
 
 
 class _Snapshot(msgspec.Struct, gc=False, tag_field="type", tag="snapshot"):
     data: _Book
-    ts: int
-    cts: int = 0
+    ts: Number
+    cts: Number = 0
 
 
 class Update(msgspec.Struct, gc=False):

@@ -17,6 +17,7 @@ from binmon.venues.base import (
     ControlReply,
     DepthUpdate,
     MalformedFrame,
+    Number,
     OtherMessage,
     PlainUpdate,
     ShutdownNotice,
@@ -43,7 +44,7 @@ class _Argument(msgspec.Struct, gc=False):
 class _Entry(msgspec.Struct, gc=False):
     time_ms: str = msgspec.field(name="ts")
     previous_id: int = msgspec.field(name="prevSeqId")
-    id: int = msgspec.field(name="seqId")
+    id: Number = msgspec.field(name="seqId")
     bids: list[list[str]]  # price, quantity, a field that is obsolete, number of orders
     asks: list[list[str]]
     checksum: int = 0
