@@ -43,7 +43,7 @@ def run(args: Arguments) -> int:
 
     from binmon.alerts.targets import check as check_targets  # loads what the URLs need, and nothing without any
     from binmon.config import load
-    from binmon.config.plan import diff, summary
+    from binmon.config.plan import Started, diff, summary
     from binmon.config.running import as_noted, last_noted
     from binmon.config.unused import unused
 
@@ -51,7 +51,7 @@ def run(args: Arguments) -> int:
     check_targets(new.config.alerts.notify)
     if args.against is not None:
         against = load(args.against, os.environ)
-        changes = diff(against.config, new.config)
+        changes = diff(against.config, new.config, Started.by(against.config, against.present_keys))
         said = {"file": str(against.path), "config_hash": against.config_hash}
     else:
         noted = last_noted(Path(new.config.state.path))

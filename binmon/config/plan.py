@@ -16,6 +16,7 @@ import msgspec
 
 from binmon.config.loading import shown
 from binmon.config.schema import Config, Reload, Section, fields_with_secrecy, masked, reloads
+from binmon.config.wanted import venues_wanted
 
 _LONGEST_SHOWN = 100
 
@@ -44,15 +45,9 @@ class Started:
     watching: Collection[str]
 
     @classmethod
-    def by(cls, config: Config) -> Started:
-        """Those of a daemon that was started with ``config``."""
-        books = {one.venue for one in config.books.selections()}
-        watching = books | {venue for venue, _ in config.watch.watched()}
-        if config.latency.enabled:
-            watching.add(config.latency.venue)
-        if config.watch.listings.enabled:
-            watching.update(config.watch.listings.venues)
-        return cls(books, watching)
+    def by(cls, config: Config, present_keys: Collection[str]) -> Started:
+        """Those of a daemon that was started with ``config``, of which these keys stood in the file."""
+        return cls({one.venue for one in config.books.selections()}, venues_wanted(config, present_keys))
 
     def held_back(self, new: Config) -> frozenset[str]:
         """The live keys of ``new`` that name a venue which is not there."""
@@ -70,16 +65,15 @@ class Started:
         return frozenset(found)
 
 
-def diff(old: Config, new: Config, started: Started | None = None) -> list[Change]:
-    """Every key whose value differs, in the order of the schema. ``started``: what the daemon has, by default that of one
-    that was started with ``old``."""
-    held = (started or Started.by(old)).held_back(new)
+def diff(old: Config, new: Config, started: Started) -> list[Change]:
+    """Every key whose value differs, in the order of the schema, for a daemon that has what ``started`` says."""
+    held = started.held_back(new)
     return [replace(one, how="restart") if one.key in held else one for one in _changes(old, new, "")]
 
 
-def live_part(old: Config, new: Config, started: Started | None = None) -> Config:
+def live_part(old: Config, new: Config, started: Started) -> Config:
     """``old`` with the live keys of ``new``: what is in force once a daemon that runs ``old`` has taken over ``new``."""
-    merged: Config = _merged(old, new, "", (started or Started.by(old)).held_back(new))
+    merged: Config = _merged(old, new, "", started.held_back(new))
     return merged
 
 

@@ -45,9 +45,12 @@ def as_noted(config: Config) -> Config:
 
 
 def note_running(state: State, loaded: LoadedConfig, started: Started | None = None) -> None:
-    """Note what is in force now, in a daemon with these venues (by default those of its configuration). Raises StateFailed, and ConfigError for a database of a newer binmon."""
+    """Note what is in force now, in a daemon with these venues (by default those that its configuration needs).
+
+    Raises StateFailed, and ConfigError for a database of a newer binmon.
+    """
     state.upgrade("running_config", _STEPS)
-    there = started or Started.by(loaded.config)
+    there = started or Started.by(loaded.config, loaded.present_keys)
     venues = {"books": sorted(there.books), "watching": sorted(there.watching)}
     state.execute(
         "INSERT OR REPLACE INTO running_config VALUES (1, ?, ?, ?, ?, ?)",
@@ -79,7 +82,7 @@ def last_noted(path: Path) -> NotedConfig:
     file, config_hash, at_ns, text, venues = row
     try:
         config = msgspec.json.decode(text, type=Config)
-        started = Started(**json.loads(venues)) if venues else Started.by(config)
+        started = msgspec.json.decode(venues, type=Started)
     except msgspec.DecodeError:  # a ValidationError is one
         problem = f"{path}: another version of binmon has noted its configuration there; expected --against FILE"
         raise ConfigError(problem, key="state.path") from None

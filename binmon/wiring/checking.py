@@ -17,6 +17,7 @@ import websocket
 from binmon.config.loading import LoadedConfig
 from binmon.config.places import why_unwritable
 from binmon.config.schema import Config
+from binmon.config.wanted import venues_wanted
 from binmon.core.clock import VenueClock
 from binmon.core.supervisor import Supervisor
 from binmon.errors import BinmonError, ConfigError
@@ -44,8 +45,8 @@ from binmon.venues.trading import SayNext, Subscribed, SubscriptionRefused, Trad
 from binmon.wiring import bybit
 from binmon.wiring.binance import usable_signer
 from binmon.wiring.ground import Ground
-from binmon.wiring.latency import why_not
-from binmon.wiring.venues import VenuesParts, uses_embedded_sandbox, venues_wanted, wire_venue
+from binmon.wiring.latency import trading_to_probe
+from binmon.wiring.venues import VenuesParts, uses_embedded_sandbox, wire_venue
 
 _CONNECT_S = 10.0
 _FRAMES = 20  # of which one should be the answer
@@ -124,23 +125,19 @@ def _check_state(path: Path) -> None:
 
 
 def _check_timing(loaded: LoadedConfig) -> None:
-    """As `binmon.wiring.latency.plan_latency`, which only warns where nobody asked for orders to be timed."""
-    config, present = loaded.config, loaded.present_keys
-    name = config.latency.venue
-    if not config.latency.enabled or name not in venues_wanted(loaded) or uses_embedded_sandbox(name, config):
+    """Raises ConfigError where orders that somebody asked for could not be timed."""
+    config, name = loaded.config, loaded.config.latency.venue
+    wanted = venues_wanted(config, loaded.present_keys)
+    if not config.latency.enabled or name not in wanted or uses_embedded_sandbox(name, config):
         return
     state = State(Path(":memory:"))
     try:
         ground = Ground(loaded, Supervisor(), state, threading.Event())
         parts = VenuesParts({name: wire_venue(name, ground, None)}, None).trading(name)
-        if parts is None:
-            return
-        environment = parts.trading().environment if parts.why_no_orders() is None else None
-        problem = why_not(ground, parts, environment)
+        if parts is not None:
+            trading_to_probe(ground, parts)
     finally:
         state.close()
-    if problem is not None and ("latency.enabled" in present or (parts.key_is_configured and "latency" in present)):
-        raise problem
 
 
 def check_latency(config: Config, tell: Tell = tell_nobody) -> list[str]:

@@ -80,8 +80,8 @@ def tell_when_capped(config: Config) -> None:
         log.warning("latency.capped", orders_a_day=a_day, limit=most, key="execution.max_orders_per_day")
 
 
-def why_not(ground: Ground, parts: TradingParts, environment: str | None) -> ConfigError | None:
-    """What keeps the probe from being run with this configuration, if anything."""
+def _trading(ground: Ground, parts: TradingParts) -> TradingVenue | ConfigError:
+    """The private side of the venue ``parts``, or what keeps it from being probed with this configuration."""
     config = ground.config
     if config.latency.venue != parts.name:
         return ConfigError(
@@ -89,33 +89,39 @@ def why_not(ground: Ground, parts: TradingParts, environment: str | None) -> Con
         )
     if (problem := parts.why_no_orders()) is not None:
         return problem
-    if environment == PRODUCTION and not config.execution.allow_production:
+    trading = parts.trading()
+    if trading.environment == PRODUCTION and not config.execution.allow_production:
         return ConfigError(
             "the addresses are those of production, and orders there need execution.allow_production: true; "
             "set it, use the testnet, or set latency.enabled: false",
             key="latency.enabled",
         )
-    return too_often(config.latency, environment)
+    return too_often(config.latency, trading.environment) or trading
+
+
+def trading_to_probe(ground: Ground, parts: TradingParts, *, wanted: bool = False) -> TradingVenue | ConfigError:
+    """The private side of the venue ``parts``, or why it cannot be probed where nobody asked for that.
+
+    Nothing is asked of the venue. Raises ConfigError when it cannot be probed though somebody asked for it: ``wanted``, by
+    ``latency.enabled`` in the file, or by a section for it and a key.
+    """
+    found = _trading(ground, parts)
+    if isinstance(found, ConfigError):
+        has_key, present = parts.key_is_configured, ground.loaded.present_keys
+        # The section stands in the shipped file: without any key it is no wish, unless it says enabled.
+        if wanted or "latency.enabled" in present or (has_key and "latency" in present):
+            raise found
+    return found
 
 
 def plan_latency(ground: Ground, parts: TradingParts, *, wanted: bool = False) -> TradingVenue | None:
-    """The private side of the venue ``parts`` to probe, before anything is asked of the venue; None when the monitor is switched off, or
-    nobody asked for it and it cannot run.
-
-    Raises ConfigError when it cannot run though somebody asked for it: ``wanted``, by ``latency.enabled`` in the file, or
-    by a section for it and a key.
-    """
+    """As `trading_to_probe`; None when the monitor is switched off too, and a reason goes to the log."""
     if not ground.config.latency.enabled:
         return None
-    trading = parts.trading() if parts.why_no_orders() is None else None
-    problem = why_not(ground, parts, trading.environment if trading is not None else None)
-    if problem is None:
-        return trading
-    has_key, present = parts.key_is_configured, ground.loaded.present_keys
-    # The section stands in the shipped file: without any key it is no wish, unless it says enabled.
-    if wanted or "latency.enabled" in present or (has_key and "latency" in present):
-        raise problem
-    log.warning("latency.off", key=problem.key, reason=problem.problem)
+    found = trading_to_probe(ground, parts, wanted=wanted)
+    if not isinstance(found, ConfigError):
+        return found
+    log.warning("latency.off", key=found.key, reason=found.problem)
     return None
 
 

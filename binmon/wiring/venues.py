@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from binmon.config.loading import LoadedConfig
 from binmon.config.schema import Config
+from binmon.config.wanted import venues_wanted
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.clock import ClockReading, VenueClock
 from binmon.core.companion import SandboxProcess, SandboxUrls
@@ -69,23 +69,6 @@ class MarketParts(Protocol):
         ...
 
 
-def venues_wanted(loaded: LoadedConfig, *, probe_only: bool = False) -> dict[str, list[Sequence[str] | str]]:
-    """The venues that this configuration needs, and the symbols that it names of each (or a choice such as ``all``)."""
-    config, wanted = loaded.config, dict[str, list[Sequence[str] | str]]()
-    for selection in () if probe_only else config.books.selections():
-        wanted.setdefault(selection.venue, []).append(selection.symbols)
-    # nobody who keeps the books of another venue asks for this by leaving it out
-    if config.latency.enabled and (probe_only or config.latency.venue in wanted or "latency" in loaded.present_keys):
-        wanted.setdefault(config.latency.venue, []).append([config.latency.symbol])
-    if not probe_only:
-        for venue, symbol in config.watch.watched():
-            wanted.setdefault(venue, []).append([symbol])
-        listings = config.watch.listings
-        for venue in listings.venues if listings.enabled and "watch.listings" in loaded.present_keys else ():
-            wanted.setdefault(venue, [])
-    return wanted
-
-
 @dataclass(frozen=True, slots=True)
 class VenuesParts:
     """Every venue that the configuration needs, by name, and the embedded sandbox if one of them is that."""
@@ -104,7 +87,7 @@ def wire_venues(ground: Ground, embedded: Embedded, *, probe_only: bool = False)
 
     Where it names no address of a sandbox, ``embedded(symbols)`` starts one, which serves all of them.
     """
-    wanted = venues_wanted(ground.loaded, probe_only=probe_only)
+    wanted = venues_wanted(ground.config, ground.loaded.present_keys, probe_only=probe_only)
     sandbox: SandboxProcess | None = None
     if any(_NEEDS_SANDBOX[name](ground.config) for name in wanted if name in _NEEDS_SANDBOX):
         sandbox = embedded(_known_symbols([choice for choices in wanted.values() for choice in choices]))

@@ -94,6 +94,15 @@ def test_a_daemon_has_the_venues_that_it_was_started_with(capsys: pytest.Capture
         assert [line for line in out.splitlines() if line.endswith(":")] == expected, out
 
 
+def test_a_file_that_says_nothing_of_timing_is_no_reason_to_have_its_venue(capsys: pytest.CaptureFixture[str]) -> None:
+    books = "books: {venue: bybit, symbols: [BTCUSDT]}\n"
+    Path("running.yaml").write_text(books)
+    Path("config.yaml").write_text(books + "watch: {trades: [{venue: binance, symbol: BTCUSDT, above: 1}]}\n")
+    assert main(["plan", "--against", "running.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "needs a restart:" and lines[2].startswith("  watch.trades: + ")
+
+
 def test_against_what_the_daemon_has_noted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     hash_of = note()
     Path("config.yaml").write_text(NEW)  # edited in place, as most do

@@ -93,6 +93,12 @@ def marks(section: inspection.StructType, path: str = "") -> dict[str, str]:
 MARKS = marks(inspection.type_info(Config))  # type: ignore[arg-type]
 VENUES = ("binance", "bybit", "kraken", "okx")
 ALL = Started(VENUES, VENUES)
+KEYS = ("latency", "watch.listings")
+
+
+def changes_of(old: Config, new: Config) -> list[Change]:
+    """What a daemon that was started with ``old`` is to change."""
+    return diff(old, new, Started.by(old, KEYS))
 
 
 @settings(max_examples=20, deadline=None)
@@ -103,7 +109,7 @@ def test_exactly_what_differs_is_named_with_how_it_comes_into_force(old: Config,
     found = {change.key: change for change in diff(old, new, ALL)}
     assert list(found) == [key for key in MARKS if before[key] != after[key]]
     assert all(change.how == MARKS[key] for key, change in found.items())
-    assert diff(old, old) == []
+    assert diff(old, old, ALL) == []
 
 
 @settings(max_examples=20, deadline=None)
@@ -112,7 +118,7 @@ def test_the_live_part_is_live_and_leaves_the_rest(old: Config, new: Config) -> 
     merged = leaves(live_part(old, new, ALL))
     before, after = leaves(old), leaves(new)
     assert merged == {key: after[key] if how == "live" else before[key] for key, how in MARKS.items()}
-    for started in (ALL, Started.by(old)):
+    for started in (ALL, Started.by(old, KEYS)):
         live = live_part(old, new, started)
         assert {change.how for change in diff(live, new, started)} <= {"restart"}
         assert live_part(old, old, started) == old and live_part(live, new, started) == live
@@ -123,13 +129,13 @@ def test_a_venue_of_which_there_is_nothing_yet_needs_a_restart_and_nothing_else_
     old = Config(watch=WatchConfig(listings=ListingsConfig(venues=("binance",))))
 
     def hows(new: Config) -> dict[str, str]:
-        return {change.key: change.how for change in diff(old, new)}
+        return {change.key: change.how for change in changes_of(old, new)}
 
     faster = LatencyConfig(threshold_ms=700)
     entries = (BookSelection(venue="binance", symbols=("BTCUSDT",)), BookSelection(venue="bybit", symbols=("BTCUSDT",)))
     books = Config(books=BooksConfig(venue=entries, snapshot_every=7), latency=faster)
     assert hows(books) == {"books.venue": "restart", "books.snapshot_every": "live", "latency.threshold_ms": "live"}
-    taken = live_part(old, books)
+    taken = live_part(old, books, Started.by(old, KEYS))
     assert (taken.books.venue, taken.books.snapshot_every) == ("binance", 7)
     rule = CandleWatch(venue="bybit", symbol="BTCUSDT", interval="1m", above=1)
     watch = WatchConfig(candles=(rule,), listings=ListingsConfig(venues=("binance", "bybit")))
@@ -137,13 +143,13 @@ def test_a_venue_of_which_there_is_nothing_yet_needs_a_restart_and_nothing_else_
         "watch.candles": "restart", "watch.listings.venues": "restart", "latency.threshold_ms": "live"
     }  # fmt: skip
     beside = Config(watch=WatchConfig(candles=(rule,)), latency=LatencyConfig(venue="bybit"))
-    assert {one.how for one in diff(beside, Config(latency=LatencyConfig(venue="bybit")))} == {"live"}
+    assert {one.how for one in changes_of(beside, Config(latency=LatencyConfig(venue="bybit")))} == {"live"}
 
 
 @settings(max_examples=20, deadline=None)
 @given(configs, configs)
 def test_secrets_never_show(old: Config, new: Config) -> None:
-    changes = diff(old, new)
+    changes = changes_of(old, new)
     said = repr(changes) + json.dumps([msgspec.to_builtins(change) for change in changes]) + "\n".join(summary(changes))
     assert SECRET not in said
     assert len(summary(changes)) == len(changes)
@@ -152,7 +158,7 @@ def test_secrets_never_show(old: Config, new: Config) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from("ABCD"), max_size=6), st.lists(st.sampled_from("ABCD"), max_size=6))
 def test_what_is_added_and_removed_leads_from_one_list_to_the_other(old: list[str], new: list[str]) -> None:
-    changes = diff(Config(books=BooksConfig(symbols=tuple(old))), Config(books=BooksConfig(symbols=tuple(new))))
+    changes = changes_of(Config(books=BooksConfig(symbols=tuple(old))), Config(books=BooksConfig(symbols=tuple(new))))
     if old == new:
         assert changes == []
         return
@@ -167,8 +173,8 @@ def test_what_is_added_and_removed_leads_from_one_list_to_the_other(old: list[st
 def test_what_was_noted_tells_all_but_secrets(old: Config, new: Config) -> None:
     noted = msgspec.json.decode(msgspec.json.encode(effective(old)), type=Config)
     assert noted == as_noted(old) and effective(noted) == effective(old)
-    found = {change.key for change in diff(noted, as_noted(new))}
-    assert found <= {change.key for change in diff(old, new)}
+    found = {change.key for change in changes_of(noted, as_noted(new))}
+    assert found <= {change.key for change in changes_of(old, new)}
     assert (not found) == (config_hash(old) == config_hash(new))
 
 
@@ -187,7 +193,7 @@ def test_lines_for_people() -> None:
         alerts=AlertsConfig(notify=("slack://other", "http://third")),
         publish=PublishConfig(sinks=(LogSink(), KafkaSink(password="hunter2"))),
     )
-    assert summary(diff(old, new)) == [
+    assert summary(changes_of(old, new)) == [
         "books.symbols: + SOLUSDT, - ETHUSDT",
         "recorder.directory: data -> other",
         "recorder.keep_days: null -> 7",
@@ -203,17 +209,17 @@ def test_lines_for_people() -> None:
 
 def test_order_secrets_and_the_other_form_of_a_selection() -> None:
     one, two = BooksConfig(symbols=("A", "B")), BooksConfig(symbols=("B", "A"))
-    assert summary(diff(Config(books=one), Config(books=two))) == ["books.symbols: the same in another order"]
+    assert summary(changes_of(Config(books=one), Config(books=two))) == ["books.symbols: the same in another order"]
     text = BooksConfig(symbols="all:USDT")
-    assert summary(diff(Config(books=one), Config(books=text))) == ['books.symbols: ["A", "B"] -> all:USDT']
+    assert summary(changes_of(Config(books=one), Config(books=text))) == ['books.symbols: ["A", "B"] -> all:USDT']
     listed = BooksConfig(venue=(BookSelection(symbols=("A",)),))
-    (change,) = diff(Config(books=BooksConfig()), Config(books=listed))
+    (change,) = changes_of(Config(books=BooksConfig()), Config(books=listed))
     assert change.key == "books.venue" and change.new == [{"venue": "binance", "symbols": ["A"]}]
     base = Config()
     venues = msgspec.structs.replace(base.venues, binance=msgspec.structs.replace(base.venues.binance, api_key="a"))
     other = msgspec.structs.replace(base.venues, binance=msgspec.structs.replace(base.venues.binance, api_key="b"))
-    (change,) = diff(msgspec.structs.replace(base, venues=venues), msgspec.structs.replace(base, venues=other))
+    (change,) = changes_of(msgspec.structs.replace(base, venues=venues), msgspec.structs.replace(base, venues=other))
     assert change == Change("venues.binance.api_key", "***", "***", "restart")
     assert summary([change]) == ["venues.binance.api_key: another value (not shown)"]
-    (change,) = diff(base, msgspec.structs.replace(base, venues=venues))
+    (change,) = changes_of(base, msgspec.structs.replace(base, venues=venues))
     assert summary([change]) == ['venues.binance.api_key: "" -> ***']

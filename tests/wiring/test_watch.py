@@ -11,13 +11,13 @@ import pytest
 
 from binmon.config import load
 from binmon.config.schema import WatchConfig
+from binmon.config.wanted import venues_wanted
 from binmon.status import PATIENCE_S
 from binmon.telemetry.metrics import METRICS
 from binmon.watch.candles import SeriesView
 from binmon.watch.desk import WatchDesk
 from binmon.watch.series import SeriesState
 from binmon.watch.trades import TradesView
-from binmon.wiring.venues import venues_wanted
 from binmon.wiring.watch import watch_figures, watch_section, watching_of
 
 KRAKEN = "books: {venue: kraken, symbols: [BTC/USD]}\nlatency: {enabled: false}\n"
@@ -41,15 +41,16 @@ KRAKEN = "books: {venue: kraken, symbols: [BTC/USD]}\nlatency: {enabled: false}\
 def test_venues_are_contacted_only_when_somebody_wants_them(tmp_path: Path, text: str, wanted: set[str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    found = venues_wanted(load(path, {}))
-    assert set(found) == wanted
-    assert set(venues_wanted(load(path, {}), probe_only=True)) <= {"binance"}
+    loaded = load(path, {})
+    assert set(venues_wanted(loaded.config, loaded.present_keys)) == wanted
+    assert set(venues_wanted(loaded.config, loaded.present_keys, probe_only=True)) <= {"binance"}
 
 
 def test_symbols_of_the_embedded_sandbox(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("watch: {candles: [{symbol: SOLUSDT, above: 1}], trades: [{symbol: ADAUSDT, above: 1}]}\n")
-    named = [symbol for one in venues_wanted(load(path, {}))["binance"] for symbol in one]
+    loaded = load(path, {})
+    named = [symbol for one in venues_wanted(loaded.config, loaded.present_keys)["binance"] for symbol in one]
     assert {"SOLUSDT", "ADAUSDT"} <= set(named)
 
 
