@@ -64,7 +64,7 @@ class State:
 
         A second one would take the first one's open orders for its own. Raises ConfigError with who it is.
         """
-        path = self.path.with_name(f"{self.path.name}.lock")
+        path = _lock_of(self.path)
         try:
             file = path.open("a+", encoding="ascii")
         except OSError as error:
@@ -134,3 +134,23 @@ class State:
                 yield self._connection
             except sqlite3.Error as error:
                 raise StateFailed(self.path, str(error)) from error
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether a daemon has claimed the state database ``path`` (`State.claim`)."""
+    try:
+        file = _lock_of(path).open("rb")
+    except OSError:
+        return False  # none ever did, or it is not ours to know
+    with file:
+        try:
+            # shared and let go at once: it keeps a daemon that starts just now from nothing but this very moment
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return False
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")

@@ -134,10 +134,10 @@ def _tables(path: Path) -> Iterator[KnownSymbols]:
 
 def _news(tables: KnownSymbols, config: Config, venue: str, found: Mapping[str, Instrument]) -> _News:
     """Bring the tables up to date, where no daemon does, and say what is new for this user. Raises StateFailed."""
-    from binmon.wiring.looking import daemon_runs
+    from binmon.state import is_claimed
 
     listings = config.watch.listings
-    watched = listings.enabled and venue in listings.venues and daemon_runs(Path(config.state.path))
+    watched = listings.enabled and venue in listings.venues and is_claimed(Path(config.state.path))
     known = tables.of_venue(venue)
     began, reset = not known, False
     if began or not watched:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import fcntl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from binmon.config.loading import LoadedConfig
 from binmon.config.schema import BookSelection, Config, ListingsConfig, VenueName, WatchConfig
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.channel import Channel, Overflow
-from binmon.core.companion import SandboxFailed, SandboxProcess, SandboxUrls, lent_sandbox
+from binmon.core.companion import SandboxFailed, SandboxProcess
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor, WorkerState
 from binmon.core.worker import Worker
@@ -45,10 +44,9 @@ from binmon.watch.fetcher import WatchFetcher
 from binmon.watch.series import SeriesState
 from binmon.watch.thresholds import Line, Side
 from binmon.watch.trades import TradeRule, TradeWatcher
-from binmon.wiring.binance import needs_sandbox as binance_needs_sandbox
-from binmon.wiring.bybit import needs_sandbox as bybit_needs_sandbox
 from binmon.wiring.ground import Ground
-from binmon.wiring.venues import MarketParts, wire_clock, wire_venue, wire_venues
+from binmon.wiring.lending import Lender
+from binmon.wiring.venues import MarketParts, uses_embedded_sandbox, wire_clock, wire_venue, wire_venues
 from binmon.wiring.watch import watching_of
 
 PRICES = ("open", "high", "low", "close")
@@ -57,13 +55,10 @@ INTERVALS: Mapping[str, tuple[str, ...]] = {"binance": BinanceWatching.intervals
 """The venues that can be looked at, and the intervals of their candles."""
 
 _TICK_S = 0.05
-_LENDER_EVERY_S = 1.0
-_NOTHING_LENT = 5  # looks in a row while nothing comes: a daemon that starts has lent nothing yet
 _END_WITHIN_S = 4.5
 _INBOX, _QUESTIONS, _MESSAGES = 8_192, 64, 65_536
 _ASK_AGAIN = BackoffPolicy(first_s=0.5, cap_s=30.0)
 _NO_KEYS = {"api_key": "", "api_secret": ""}
-_NEEDS_SANDBOX = {"binance": binance_needs_sandbox, "bybit": bybit_needs_sandbox}
 
 Seen = CandlesChanged | Trade | PriceCrossed | PriceReturned
 """What a `Looking` tells."""
@@ -123,9 +118,7 @@ class Looking:
         self._supervisor = Supervisor()
         self._watcher: CandleWatcher | TradeWatcher | None = None
         self._sandbox: SandboxProcess | None = None
-        self._lent: SandboxUrls | None = None  # where the sandbox of a daemon is looked at
-        self._lender_due_s = 0.0
-        self._nothing_lent = 0
+        self._lender: Lender | None = None  # where the sandbox of a daemon may be looked at
         self._state: State | None = None
         self._thread = threading.Thread(target=self._run, name=f"{venue}-looking", daemon=True)
         self._thread.start()
@@ -242,10 +235,12 @@ class Looking:
         name = self.venue_name
         self._state = _state_of(Path(self._config.state.path))
         ground = Ground(self._loaded, self._supervisor, self._state, self._stop)
-        self._lent = self._borrow(self._state)
+        if uses_embedded_sandbox(name, self._config):
+            self._lender = Lender(self._state)
+        lent = self._lender.lent if self._lender is not None else None
         parts: MarketParts
-        if self._lent is not None:
-            parts = wire_venue(name, ground, self._lent)
+        if lent is not None:
+            parts = wire_venue(name, ground, lent)
         else:
             parts = wire_venues(ground, self._start_sandbox).markets[name]
         self._move_to(Stage.ASKING)
@@ -255,7 +250,7 @@ class Looking:
         venue = watching_of(parts)
         assert venue is not None  # `INTERVALS` has it
         if self.wanted is not None:
-            whose = venue.name if self._lent is None else f"{venue.name}, the local exchange of the running daemon"
+            whose = venue.name if lent is None else f"{venue.name}, the local exchange of the running daemon"
             check_symbol(whose, self.wanted.symbol, instruments, "SYMBOL")
             wire_clock(ground, parts)
             self._watch(ground, venue, parts, self.wanted)
@@ -267,35 +262,9 @@ class Looking:
         self._sandbox = SandboxProcess(symbols, self._stop.is_set)
         return self._sandbox
 
-    def _borrow(self, state: State) -> SandboxUrls | None:
-        """The sandbox of the daemon that runs on this state database, where this venue is one; None: start one."""
-        if not _NEEDS_SANDBOX[self.venue_name](self._config) or not daemon_runs(state.path):
-            return None
-        try:
-            return lent_sandbox(state)
-        except BinmonError:
-            return None  # a database that cannot be written now, or of a newer binmon, is no reason not to look
-
     def _check_lender(self) -> None:
-        """Raise SandboxFailed when the daemon, whose sandbox this is, has ended, or was started anew with another one: that
-        is another market, with a history of its own."""
-        now_s = time.monotonic()
-        if self._lent is None or self._state is None or now_s < self._lender_due_s:
-            return
-        self._lender_due_s = now_s + _LENDER_EVERY_S
-        if not daemon_runs(self._state.path):
-            raise SandboxFailed(
-                "the daemon has ended, and with it its local exchange, which was looked at: look again for another one"
-            )
-        if self.connection.is_trouble:  # asked for only then: the sandbox has better things to do
-            there = self._borrow(self._state)
-            self._nothing_lent = self._nothing_lent + 1 if there is None else 0
-            if self._nothing_lent >= _NOTHING_LENT:
-                raise SandboxFailed("the daemon has no local exchange any more, which was looked at: look again")
-            if there is not None and there.rest != self._lent.rest:
-                raise SandboxFailed(
-                    "the daemon was started anew, with another local exchange than was looked at: look again"
-                )
+        if self._lender is not None:
+            self._lender.check(is_trouble=self.connection.is_trouble)
 
     def _ask(self, parts: MarketParts) -> Mapping[str, Instrument]:
         """The venue's symbols, asked for until it answers. Raises what no patience mends."""
@@ -406,22 +375,6 @@ def check_wanted(venue: str, wanted: Wanted) -> None:
             )
 
 
-def daemon_runs(state_path: Path) -> bool:
-    """Whether a daemon has claimed the state database at ``state_path`` (`binmon.state.State.claim`)."""
-    try:
-        file = state_path.with_name(f"{state_path.name}.lock").open("rb")
-    except OSError:
-        return False  # none ever did, or it is not ours to know
-    with file:
-        try:
-            # shared and let go at once: it keeps a daemon that starts just now from nothing but this very moment
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(file, fcntl.LOCK_UN)
-        return False
-
-
 def _config_for(loaded: LoadedConfig, venue: str, wanted: Wanted) -> Config:
     """The configuration without keys, with this venue and symbol among what it wants. Where the sandbox is embedded the rest
     stays, so that it lists what the daemon's lists; else there is nothing but this venue."""
@@ -433,7 +386,7 @@ def _config_for(loaded: LoadedConfig, venue: str, wanted: Wanted) -> Config:
     )
     config = msgspec.structs.replace(config, venues=venues)
     selections: tuple[BookSelection, ...] = ()
-    if _NEEDS_SANDBOX[venue](config):
+    if uses_embedded_sandbox(venue, config):
         selections = config.books.selections()
     else:
         config = msgspec.structs.replace(
@@ -474,5 +427,4 @@ __all__ = [
     "Stage",
     "Wanted",
     "check_wanted",
-    "daemon_runs",
 ]

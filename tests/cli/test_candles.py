@@ -260,9 +260,8 @@ def test_a_break_is_said_and_over_again(venue: Sandbox, tmp_path: Path) -> None:
 def test_the_embedded_sandbox_is_started_and_ended(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
     with terminal(tmp_path, "candles", "btcusdt", "1d", "--time", "ms") as screen:
-        screen.until(lambda text: "sandbox: connected" in text)
+        screen.until(lambda text: "sandbox: connected" in text and re.search(r"^1\d{12} ", text, re.M) is not None)
         assert screen.interrupt() == 0
-        assert re.search(r"^1\d{12} ", screen.text, re.M)
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 
 
