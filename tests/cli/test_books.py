@@ -7,20 +7,13 @@ from pathlib import Path
 import pytest
 
 from binmon.cli.main import main
-from binmon.recorder import finish_segment
 from tests.cli.looks import terminal
-from tests.recorder.market import NOON, Market, make_recorder
+from tests.recorder.market import recorded
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    recorder, market = make_recorder(tmp_path / "data"), Market()
-    for _ in range(4):
-        recorder.accept(market.next())
-    recorder.flush(NOON)
-    recorder.close_segment()
-    finish_segment(recorder.closed.take(0), tmp_path / "data", "parquet")
-    return tmp_path / "data"
+    return recorded(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,16 @@ from binmon.orders.gate import OrderLimits
 from binmon.venues.trading import Account
 from tests.execution import brute_force
 from tests.execution.markets import NOW_NS, SETTINGS, D
+from tests.recordings import RECORDINGS
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
-SHARED = Path("/work/shared/data")
 OWN = Path(__file__).parent.parent / "data"
 QUANTITIES = ["0.0002", "0.00123", "0.05", "0.5", "1.23456", "3", "12.5"]
 AMOUNTS = ["15", "100", "999.99", "25000", "300000"]
 RICH = {asset: Balance(asset, D(10**9), D(0)) for asset in ("BTC", "USDT")}
 
 needs_recordings = pytest.mark.skipif(
-    not (SHARED / "other-venues").is_dir(), reason=f"the recordings of other venues are not in {SHARED}"
+    not (RECORDINGS / "other-venues").is_dir(), reason=f"the recordings of other venues are not in {RECORDINGS}"
 )
 
 
@@ -73,7 +73,7 @@ def bybit_books(connection, every):
     """The book of BTCUSDT after each ``every`` messages of one connection, best first, as texts."""
     book = {"b": {}, "a": {}}
     count = 0
-    for _, source, text in lines(SHARED / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"):
+    for _, source, text in lines(RECORDINGS / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"):
         if source != f"ws#{connection}" or '"orderbook.200.BTCUSDT"' not in text[:120]:
             continue
         message = json.loads(text)
@@ -96,7 +96,7 @@ def bybit(books, venue="bybit"):
 
 
 def okx():
-    for _, source, text in lines(SHARED / "other-venues" / "okx_v5_books_20220513_12s.tsv.gz"):
+    for _, source, text in lines(RECORDINGS / "other-venues" / "okx_v5_books_20220513_12s.tsv.gz"):
         if source.startswith("ws") and '"BTC-USDT"},"action":"snapshot"' in text[:120]:
             [data] = json.loads(text)["data"]
             return market("okx", data["bids"], data["asks"], step="0.00000001", least="0.00001", least_worth="0")
@@ -193,7 +193,7 @@ def test_a_recorded_book_of_binance():
 def test_binance_against_bybit_spot_and_okx():
     """The same pair at three venues; the recordings are of different days, so that one is always far ahead."""
     books = next(bybit_books(3, 1))
-    ours = binance(SHARED / "binance-spot" / "spot_BTCUSDT_20260607T194756Z_59s_depth5.tsv.gz")
+    ours = binance(RECORDINGS / "binance-spot" / "spot_BTCUSDT_20260607T194756Z_59s_depth5.tsv.gz")
     assert check([ours, bybit(books), okx()]) > 10
     assert compare([ours, bybit(books)], BUY, Size(quantity=D("0.5")), NOW_NS, SETTINGS).best.venue == "binance"
     assert compare([ours, bybit(books)], SELL, Size(quantity=D("0.5")), NOW_NS, SETTINGS).best.venue == "bybit"
@@ -222,7 +222,7 @@ def test_two_books_of_the_same_moments():
 def test_a_split_over_real_depth_cannot_be_bettered_by_moving_lots():
     """Binance's book, moved to the price of Bybit's, so that both are worth using: no lot moved over is a gain."""
     theirs = next(bybit_books(3, 1))
-    ours = binance(SHARED / "binance-spot" / "spot_BTCUSDT_20260607T194756Z_59s_depth5.tsv.gz").depth
+    ours = binance(RECORDINGS / "binance-spot" / "spot_BTCUSDT_20260607T194756Z_59s_depth5.tsv.gz").depth
     move = D(theirs[1][0][0]) - ours.asks[0].price
     moved = [[(level.price + move, level.quantity) for level in levels] for levels in (ours.bids, ours.asks)]
     first = market("binance", *moved, step="0.00001", least="0.00001")

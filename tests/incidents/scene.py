@@ -22,9 +22,10 @@ from binmon.incidents.store import IncidentStore
 from binmon.messages import DepthSnapshot, FrameChunk, SnapshotArrived, SnapshotWanted, StreamDown, StreamUp
 from binmon.recorder.pacing import no_pace
 from binmon.venues.binance.decoding import BinanceDecoder
+from tests.recordings import RECORDINGS
 
 EXCERPT = Path(__file__).parents[1] / "data" / "spot_BTCUSDT_20240808_25s.tsv.gz"
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance-spot"
+SHARED = RECORDINGS / "binance-spot"
 SETTINGS = {"snapshot_every": 10, "top_interval_ms": 1000}
 
 

@@ -262,7 +262,7 @@ def test_only_some_symbols(tmp_path: Path) -> None:
         Replayed(path, ["X"])
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the full recordings (/work/shared/data) are not part of the package")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the full recordings are not part of the package")
 @pytest.mark.parametrize(
     ("name", "symbols"),
     [

@@ -11,7 +11,7 @@ import numpy as np
 
 from binmon.core.channel import Channel, Overflow
 from binmon.messages import BookEvent, BookEventKind, BookSnapshot, Instrument, LevelChanges
-from binmon.recorder import Recorder, RecordingFacts
+from binmon.recorder import Recorder, RecordingFacts, finish_segment
 
 SECOND = 10**9
 DAY = 86_400 * SECOND
@@ -128,3 +128,14 @@ def make_recorder(directory: Path, **options: object) -> Recorder:
 def without(row: BookSnapshot, **changes: object) -> BookSnapshot:
     """The row with some fields changed."""
     return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
+
+
+def recorded(directory: Path) -> Path:
+    """``directory``, with four finished rows of one symbol in it."""
+    recorder, market = make_recorder(directory), Market()
+    for _ in range(4):
+        recorder.accept(market.next())
+    recorder.flush(NOON)
+    recorder.close_segment()
+    finish_segment(recorder.closed.take(0), directory, "parquet")
+    return directory

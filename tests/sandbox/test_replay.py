@@ -3,11 +3,12 @@
 import gzip
 import json
 import time
-from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance-spot"
+from tests.recordings import RECORDINGS
+
+SHARED = RECORDINGS / "binance-spot"
 
 
 def event(first, last, bids=(), asks=(), symbol="ABCUSDT"):

@@ -15,10 +15,11 @@ import pytest
 
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
+from tests.recordings import RECORDINGS
 from tests.system.conftest import DaemonProcess, configuration
 
 EXCERPT = Path(__file__).parents[1] / "data" / "spot_BTCUSDT_20240808_25s.tsv.gz"
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance-spot"
+SHARED = RECORDINGS / "binance-spot"
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

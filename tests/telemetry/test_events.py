@@ -18,10 +18,11 @@ from binmon.telemetry.events import (
 )
 from binmon.telemetry.fields import FIELDS, FieldType
 from binmon.telemetry.page import reference
+from tests.recordings import RECORDINGS
 from tests.telemetry.contract_events import ROWS, rows
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = Path("/work/shared/contract.md")
+CONTRACT = RECORDINGS.parent / "contract.md"
 
 # The only events that people count and that still may be held back: a flapping connection and a failing thread repeat
 # them without end.

@@ -101,6 +101,10 @@ def test_a_book_that_is_not_kept_is_said_to_be(site: Site, page: Page) -> None:
     page.reload()
     expect(page.locator("#series-state")).to_have_text("not kept")
     expect(page.locator("#ladder-empty")).to_have_text(said)
+    page.unroute("**/api/book?**")
+    page.unroute("**/api/stream?**")
+    expect(page.locator("#bids tr").first).to_be_visible()  # it is kept now, and what was said of it is gone
+    expect(page.locator("#series-state")).to_have_text("live")
 
 
 def test_a_line_is_dragged_moved_by_keys_and_kept_for_the_user(site: Site, page: Page) -> None:

@@ -8,7 +8,6 @@ import json
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import responses
@@ -29,10 +28,10 @@ from binmon.venues.watching import (
     check_symbol,
     close_time_ms,
 )
+from tests.recordings import RECORDINGS
 
 URL = "http://127.0.0.1:1"
 STOP = threading.Event()
-DATA = Path("/work/shared/data")
 KLINE = (
     '{"e":"kline","E":1784600002010,"s":"ABCUSDT","k":{"t":1784599980000,"T":1784600039999,"s":"ABCUSDT","i":"1m",'
     '"f":880,"L":903,"o":"65120.00000000","c":"65124.00000000","h":"65130.00000000","l":"65118.00000000",'
@@ -174,7 +173,7 @@ def test_how_long_candles_are() -> None:
 
 
 def recorded(name: str) -> Iterator[str]:
-    path = DATA / "binance-spot" / name
+    path = RECORDINGS / "binance-spot" / name
     if not path.exists():
         pytest.skip(f"the recording {path} is not here")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -206,7 +205,7 @@ def test_recorded_frames(name: str, candles: int, trades: int) -> None:
 
 
 def test_recorded_history() -> None:
-    path = DATA / "rest" / "spot_public_rest_samples.json.gz"
+    path = RECORDINGS / "rest" / "spot_public_rest_samples.json.gz"
     if not path.exists():
         pytest.skip(f"the recording {path} is not here")
     with gzip.open(path) as file:

@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from binmon.venues.base import BookBroken, ControlReply, MalformedFrame, MarketDecoder, StreamSnapshot
 from binmon.venues.bybit.decoding import BybitDecoder
+from tests.recordings import RECORDINGS
 
 SNAPSHOT = (
     b'{"topic":"orderbook.50.BTCUSDT","ts":1764000000131,"type":"snapshot","data":{"s":"BTCUSDT",'
@@ -26,7 +26,7 @@ DELTA = (
     b'"b":[["70000","0"]],"a":[["70001.2","0.884"],["70001.5","0.1"]],"u":812002,"seq":98765432117},"cts":1764000000149}'
 )
 # recordings of real traffic, beside the checkout where they are at hand
-RECORDING = Path(__file__).parents[4] / "shared" / "data" / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"
+RECORDING = RECORDINGS / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"
 
 
 def test_it_is_a_decoder() -> None:

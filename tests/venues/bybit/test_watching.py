@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from binmon.venues.bybit.limits import REFUSALS, ledger_of
 from binmon.venues.bybit.market import BybitMarket
 from binmon.venues.bybit.watching import INTERVALS, BybitWatchDecoder, BybitWatching
 from binmon.venues.watching import INTERVALS_MS
+from tests.recordings import RECORDINGS
 
 URL, STOP = "http://127.0.0.1:1", threading.Event()
-RECORDING = Path(__file__).parents[4] / "shared" / "data" / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"
+RECORDING = RECORDINGS / "other-venues" / "bybit_v5_linear_20260809_44s.tsv.gz"
 KLINE: dict[str, Any] = {
     "topic": "kline.1.BTCUSDT", "ts": 1764000031300, "type": "snapshot",
     "data": [{

@@ -6,7 +6,6 @@ import gzip
 import json
 import zlib
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,12 @@ from hypothesis import strategies as st
 from binmon.venues.base import BookBroken, ControlReply, MalformedFrame, StreamSnapshot
 from binmon.venues.kraken.checksum import Precision
 from binmon.venues.kraken.decoding import KrakenDecoder
+from tests.recordings import RECORDINGS
 from tests.venues.client_book import ClientBook
 from tests.venues.kraken.frames import PRICE, QUANTITY, checksum, entry, frame, snapshot, told, update
 from tests.venues.window_server import WindowServer
 
-RECORDED = Path("/work/shared/data/other-venues/kraken_v1_book1000_20210417_31s.tsv.gz")
+RECORDED = RECORDINGS / "other-venues" / "kraken_v1_book1000_20210417_31s.tsv.gz"
 LISTED = Precision(PRICE, QUANTITY)
 NOW_NS = 1_795_000_000_123_456_789
 

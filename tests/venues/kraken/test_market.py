@@ -6,7 +6,6 @@ import gzip
 import json
 import threading
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +17,13 @@ from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.venues.base import BookRules, BookStart, StreamSnapshot
 from binmon.venues.kraken.market import DEPTHS, KrakenMarket
+from tests.recordings import RECORDINGS
 from tests.venues.kraken import frames
 from tests.venues.window_server import WindowServer
 
 URL, STREAM = "http://127.0.0.1:1", "ws://127.0.0.1:2/v2"
 STOP = threading.Event()
-RECORDED = Path("/work/shared/data/other-venues/kraken_v1_book1000_20210417_31s.tsv.gz")
+RECORDED = RECORDINGS / "other-venues" / "kraken_v1_book1000_20210417_31s.tsv.gz"
 
 PAIRS: dict[str, Any] = {
     "XXBTZUSD": {"altname": "XBTUSD", "wsname": "XBT/USD", "base": "XXBT", "quote": "ZUSD", "pair_decimals": 1,

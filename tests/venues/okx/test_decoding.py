@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,11 @@ from hypothesis import strategies as st
 from binmon.venues.base import BookBroken, ControlReply, MalformedFrame, ShutdownNotice, StreamSnapshot
 from binmon.venues.okx.decoding import OkxDecoder, checksum
 from binmon.venues.windows import WindowSide
+from tests.recordings import RECORDINGS
 from tests.venues.client_book import ClientBook
 from tests.venues.okx.frames import OkxServer
 
-RECORDED = Path("/work/shared/data/other-venues/okx_v5_books_20220513_12s.tsv.gz")
+RECORDED = RECORDINGS / "other-venues" / "okx_v5_books_20220513_12s.tsv.gz"
 
 SNAPSHOT = (
     b'{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"snapshot","data":[{"asks":[["70001.2","0.88","0","4"]],'

@@ -34,6 +34,7 @@ const loader = new Loader({
 
 function takeBook(news) {
   book = news;
+  refusal = "";
   heardAt = Date.now();
   refresh();
 }
