@@ -15,6 +15,15 @@ def depth_events(stream, count):
     return [stream.until(lambda message: "data" in message)["data"] for _ in range(count)]
 
 
+def events_past_now(exchange, stream, count):
+    """All that is under way, and so many events of things that are yet to happen, which a fault that was just armed meets."""
+    now = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
+    events = depth_events(stream, 1)
+    while events[-1]["u"] <= now:
+        events += depth_events(stream, 1)
+    return events + depth_events(stream, count - 1)
+
+
 def breaks(events):
     return sum(later["U"] != earlier["u"] + 1 for earlier, later in itertools.pairwise(events))
 
@@ -24,7 +33,7 @@ def test_gap_drops_events_for_all_connections_alike(start_exchange):
     first, second = exchange.stream(DEPTH), exchange.stream(DEPTH)
     before = [depth_events(one, 2) for one in (first, second)]
     exchange.fault("gap", count=2, symbols=["BTCUSDT"])
-    seen = [events + depth_events(one, 5) for events, one in zip(before, (first, second), strict=True)]
+    seen = [events + events_past_now(exchange, one, 5) for events, one in zip(before, (first, second), strict=True)]
     assert breaks(seen[0]) == breaks(seen[1]) == 1
     missing = [{event["u"] for event in events} for events in seen]
     common = missing[0] & missing[1]
@@ -38,7 +47,7 @@ def test_gap_on_one_connection_leaves_the_other_alone(start_exchange):
     before = [depth_events(one, 1) for one in (first, second)]
     number = exchange.state()["connections"][0]["id"]
     exchange.fault("gap", connection=[number])
-    assert breaks(before[0] + depth_events(first, 4)) == 1
+    assert breaks(before[0] + events_past_now(exchange, first, 4)) == 1
     assert breaks(before[1] + depth_events(second, 4)) == 0
 
 
@@ -48,6 +57,8 @@ def test_gap_touches_only_the_named_symbol(start_exchange):
     events = depth_events(stream, 4)
     exchange.fault("gap", symbols=["ETHUSDT"])
     events += depth_events(stream, 12)
+    while breaks([event for event in events if event["s"] == "ETHUSDT"]) == 0 and len(events) < 300:
+        events += depth_events(stream, 2)
     assert breaks([event for event in events if event["s"] == "BTCUSDT"]) == 0
     assert breaks([event for event in events if event["s"] == "ETHUSDT"]) == 1
 
@@ -57,7 +68,7 @@ def test_duplicate_repeats_an_event(start_exchange):
     stream = exchange.stream(DEPTH)
     depth_events(stream, 1)
     exchange.fault("duplicate", times=3)
-    events = depth_events(stream, 6)
+    events = events_past_now(exchange, stream, 6)
     ids = [event["u"] for event in events]
     assert max(ids.count(one) for one in ids) == 3
     assert breaks(list({event["u"]: event for event in events}.values())) == 0
@@ -68,7 +79,7 @@ def test_reorder_swaps_two_events(start_exchange):
     stream = exchange.stream(DEPTH)
     depth_events(stream, 1)
     exchange.fault("reorder")
-    events = depth_events(stream, 6)
+    events = events_past_now(exchange, stream, 6)
     ids = [event["u"] for event in events]
     assert ids != sorted(ids)
     assert breaks(sorted(events, key=lambda event: event["u"])) == 0
@@ -82,7 +93,7 @@ def test_crossed_book_crosses_and_heals(start_exchange, plain_book):
     book = plain_book(exchange.depth("BTCUSDT"))
     exchange.fault("crossed_book", count=2)
     crossed = []
-    for event in [*events, *depth_events(stream, 6)]:
+    for event in events + events_past_now(exchange, stream, 6):
         book.apply(event)
         crossed.append(book.top("b", 1)[0][0] >= book.top("a", 1)[0][0])
     assert sum(crossed) == 2
@@ -99,15 +110,17 @@ def test_fragmented_event_arrives_in_pieces_with_a_ping_between(start_exchange):
     stream = exchange.stream(DEPTH)
     depth_events(stream, 1)
     exchange.fault("fragmented")
-    opcodes = [stream.frame()[0] for _ in range(6)]
-    assert opcodes[opcodes.index(0x9) - 1 :][:4] == [0x1, 0x9, 0x0, 0x0]
+    opcodes = []
+    while 0x9 not in opcodes[:-2]:
+        opcodes.append(stream.frame()[0])
+    assert opcodes[-4:] == [0x1, 0x9, 0x0, 0x0]
 
 
 def test_fragmented_event_is_whole_for_a_client(start_exchange):
     exchange = start_exchange(rate=100.0)
     stream = exchange.stream(DEPTH)
     exchange.fault("fragmented", count=3, pieces=5)
-    assert breaks(depth_events(stream, 5)) == 0
+    assert breaks(events_past_now(exchange, stream, 5)) == 0
 
 
 @pytest.mark.parametrize(
@@ -134,7 +147,8 @@ def test_malformed_in_place_costs_an_event(start_exchange):
     stream = exchange.stream(DEPTH)
     good, bad = depth_events(stream, 1), 0
     exchange.fault("malformed", mode="truncated", in_place=True)
-    while len(good) < 6:
+    now = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
+    while bad == 0 or good[-1]["u"] <= now:
         try:
             good.append(stream.event()["data"])
         except ValueError:
