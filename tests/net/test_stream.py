@@ -253,10 +253,10 @@ def test_a_flood_of_pings_is_answered_within_the_limit_and_the_newest_last(venue
     pongs, arrived = [], []
 
     def script(peer):
+        began = time.monotonic()
         for number in range(30):
             peer.frame(Opcode.PING, str(number).encode())
             time.sleep(0.01)
-        began = time.monotonic() - 0.3
         while not pongs or pongs[-1] != b"29":
             pongs.append(peer.receive()[1])
             arrived.append(time.monotonic() - began)

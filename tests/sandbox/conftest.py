@@ -24,7 +24,7 @@ class Stream:
     """A stream client on websocket-client."""
 
     def __init__(self, url):
-        self.socket = websocket.create_connection(url, timeout=5)
+        self.socket = websocket.create_connection(url, timeout=20)
 
     def text(self, timeout=5.0):
         self.socket.settimeout(timeout)
@@ -215,7 +215,7 @@ class Exchange:
         self.users = [User(one) for one in issued]
 
     def get(self, path, **arguments):
-        return self.session.get(self.sandbox.rest_url + path, timeout=5, **arguments)
+        return self.session.get(self.sandbox.rest_url + path, timeout=30, **arguments)
 
     def json(self, path):
         answer = self.get(path)
@@ -223,7 +223,9 @@ class Exchange:
         return answer.json()
 
     def fault(self, kind, **options):
-        answer = self.session.post(self.sandbox.rest_url + "/sandbox/faults", json={"kind": kind, **options}, timeout=5)
+        answer = self.session.post(
+            self.sandbox.rest_url + "/sandbox/faults", json={"kind": kind, **options}, timeout=30
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 

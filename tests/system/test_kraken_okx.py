@@ -51,8 +51,15 @@ def rows_of(data: Path, venue: str, symbol: str) -> list[dict[str, Any]]:
     return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
 
 
-def compare(process: DaemonProcess, name: str, venue: PlainBookVenue, window: int, least: int = 10) -> None:
-    """Every row equals what the venue had as of its id."""
+def compare(
+    process: DaemonProcess,
+    name: str,
+    venue: PlainBookVenue,
+    window: int,
+    least: int = 10,
+    unsure: tuple[str, int] = ("", 0),
+) -> None:
+    """Every row equals what the venue had as of its id; those of a symbol in an ``unsure`` epoch as far as checksums reach."""
     data = process.directory / "data"
     assert verify(binmon.open_books(data)) == []
     for symbol in venue.markets:
@@ -60,8 +67,13 @@ def compare(process: DaemonProcess, name: str, venue: PlainBookVenue, window: in
         assert len(rows) >= least, (symbol, len(rows))
         for row in rows:
             bids, asks = venue.truth_at(symbol, row["update_id"], window)
-            assert list(zip(row["bid_price"], row["bid_quantity"], strict=True)) == bids, (symbol, row["update_id"])
-            assert list(zip(row["ask_price"], row["ask_quantity"], strict=True)) == asks, (symbol, row["update_id"])
+            sure = 10 if (symbol, row["epoch"]) == unsure else None
+            own_bids = list(zip(row["bid_price"], row["bid_quantity"], strict=True))
+            own_asks = list(zip(row["ask_price"], row["ask_quantity"], strict=True))
+            assert own_bids[:sure] == bids[:sure], (symbol, row["update_id"])
+            assert own_asks[:sure] == asks[:sure], (symbol, row["update_id"])
+            if sure is not None:
+                continue
             assert row["bid_known_to"] == bids[-1][0] and row["ask_known_to"] == asks[-1][0]
 
 
@@ -85,7 +97,9 @@ def test_kraken_through_loss_damage_and_disconnect(daemon: Start) -> None:
         process.until(lambda: all(stands(process, one) for one in venue.markets), 60)
         grown(venue, process)
         assert process.stop() == 0 and not process.unreadable
-        compare(process, "kraken", venue, 25)
+        # the venue's checksums are of ten levels a side: what was lost further out shows when it comes among them
+        first = rows_of(process.directory / "data", "kraken", "BTC/USD")[0]["epoch"]
+        compare(process, "kraken", venue, 25, unsure=("BTC/USD", first))
 
 
 def test_okx_through_loss_renumbering_keep_alive_and_upgrade(daemon: Start) -> None:

@@ -13,6 +13,7 @@ import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -263,10 +264,15 @@ def test_the_user_data_stream_is_replaced_or_mended(venue: Sandbox, daemon: Star
 def test_a_wiped_venue_resets_what_was_open(venue: Sandbox, daemon: Start) -> None:
     process = daemon(probing(venue, interval_s=0.2, report_timeout_ms=20_000))
     warmed(process)
-    inject(venue, "report_lost", seconds=1.0)
+    inject(venue, "report_lost", seconds=3.0)
     lost_from = number(process.events("order.sent")[-1]["client_order_id"])
-    before = len(process.events("order.answered"))
-    process.wait_for("order.answered", count=before + 2)
+    armed = datetime.now(UTC).isoformat()
+
+    def lost() -> bool:
+        """Whether an order is open of which nothing will be reported: one that was sent since."""
+        return any(line["sent_at"] > armed for line in process.events("order.answered"))
+
+    process.until(lost, 30, "an order")
     inject(venue, "reset")
     (line, *_) = process.wait_for("latency.lost", within_s=60, **{"class": "reset"})
     assert number(line["client_order_id"]) >= lost_from
