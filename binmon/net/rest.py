@@ -107,6 +107,10 @@ class RestSession:
         self._lock = threading.Lock()  # guards _sessions
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
+    def limited(self, error: RateLimited) -> None:
+        """A venue said so in the body of an answer: everyone waits, as after a 429."""
+        self._ledger.limited(error.retry_after_s, self._ledger.clock(), error.scope)
+
     def get(
         self, path: str, params: Mapping[str, str], weight: int, priority: Priority, stop: threading.Event
     ) -> bytes:

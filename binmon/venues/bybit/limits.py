@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
+
 from binmon.net.budgets import SlidingBudget
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import Refusals
 from binmon.venues.bybit.endpoints import NAME
+
+log = structlog.get_logger("binmon.venues")
 
 WEIGHT = 1  # every request counts once
 # 600 requests in any 5 s are allowed. Counted in windows that are aligned to the clock, two halves of which meet in one
@@ -61,6 +65,7 @@ class EndpointLimits:
         self._lock = threading.Lock()
         self._budgets: dict[str, SlidingBudget] = {}
         self._blocked_until_s: dict[str, float] = {}
+        self._told_until_s: dict[str, float] = {}  # of the refusals that were told
 
     def take(self, path: str) -> float:
         """Seconds to wait before a request to ``path`` may leave; when that is 0.0 it is counted in the same step."""
@@ -83,8 +88,15 @@ class EndpointLimits:
 
     def limited(self, path: str, wait_s: float) -> None:
         """The venue refused a request to ``path`` for its number: nothing more for ``wait_s``."""
+        now_s = self._clock()
         with self._lock:
-            self._blocked_until_s[path] = max(self._blocked_until_s.get(path, 0.0), self._clock() + wait_s)
+            self._blocked_until_s[path] = max(self._blocked_until_s.get(path, 0.0), now_s + wait_s)
+            fresh = self._told_until_s.get(path, 0.0) <= now_s
+            self._told_until_s[path] = now_s + wait_s
+            budget = self._budget(path)
+            used, limit = budget.used(now_s), budget.limit
+        if fresh:  # those that were under way meet the same; one line tells it all
+            log.warning("rate.limited", venue=NAME, scope=path, used=used, limit=limit, retry_after_s=wait_s)
 
     def _budget(self, path: str) -> SlidingBudget:
         budget = self._budgets.get(path)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from binmon.errors import VenueFailed
+from binmon.errors import RateLimited, VenueFailed
 from binmon.messages import DepthSnapshot, Instrument, Priority
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
@@ -68,11 +68,15 @@ def get(
     stop: threading.Event,
     decoder: msgspec.json.Decoder[T],
 ) -> T:
-    """The payload of an answer to a public question. Raises what ``rest.get`` raises, and `failure` for other codes."""
+    """The payload of an answer to a public question. Raises what ``rest.get`` raises, and `failure` for other codes; after
+    one of a limit everybody waits."""
     url = rest.base_url + path
     answer = envelope_of(url, rest.get(path, parameters, WEIGHT, priority, stop))
     if kind_of(answer.code) is not Kind.DONE:
-        raise failure(url, answer)
+        error = failure(url, answer)
+        if isinstance(error, RateLimited):
+            rest.limited(error)
+        raise error
     return result_of(url, answer, decoder)
 
 

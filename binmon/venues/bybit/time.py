@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from binmon.core.clock import ClockSample
-from binmon.errors import RequestRefused, VenueFailed
+from binmon.errors import RateLimited, RequestRefused, VenueFailed
 from binmon.messages import Priority
 from binmon.net.rest import RestSession
 from binmon.venues.bybit.errors import Kind, envelope_of, failure, kind_of, result_of
@@ -45,6 +45,8 @@ def take_sample(rest: RestSession, stop: threading.Event, priority: Priority = P
     answer = envelope_of(url, body)
     if kind_of(answer.code) is not Kind.DONE:
         refusal = failure(url, answer)
+        if isinstance(refusal, RateLimited):
+            rest.limited(refusal)
         raise VenueFailed(url, 200, refusal.message) if isinstance(refusal, RequestRefused) else refusal
     told = str(result_of(url, answer, _TIME).nanoseconds)
     if not told and answer.time:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 import responses
+import structlog
 
 from binmon.errors import Banned, RateLimited, RequestRefused, VenueFailed
 from binmon.messages import Instrument, Priority
@@ -97,6 +98,26 @@ def test_errors_with_status_200(code: int, raised: type[Exception]) -> None:
     responses.get(f"{URL}/v5/market/orderbook", json=error(code))
     with pytest.raises(raised):
         market().depth("BTCUSDT", 50, Priority.RESYNC, STOP)
+
+
+@responses.activate
+def test_a_limit_keeps_everybody_back_and_is_told_once() -> None:
+    responses.get(f"{URL}/v5/market/orderbook", json=error(10006))
+    ledger = ledger_of(max_wait_s=0.0)
+    venue = BybitMarket(RestSession("bybit", URL, ledger), ledger, "ws://127.0.0.1:2")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            with pytest.raises(RateLimited):
+                venue.depth("BTCUSDT", 50, Priority.RESYNC, STOP)
+    assert len(responses.calls) == 1
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["venue"], line["scope"]) == (
+        "rate.limited",
+        "warning",
+        "bybit",
+        "REQUESTS",
+    )
+    assert line["retry_after_s"] == 1.0 and line["limit"] > 0
 
 
 @responses.activate

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 import responses
+import structlog
 
 from binmon.errors import (
     Banned,
@@ -244,12 +245,15 @@ def test_a_limit_that_is_exceeded_keeps_the_next_order_back(canned: responses.Re
     desk = Desk()
     reset = {"X-Bapi-Limit": "20", "X-Bapi-Limit-Status": "0", "X-Bapi-Limit-Reset-Timestamp": str(NOW_MS + 60_000)}
     canned.post(CREATE, json=error(10006), headers=reset)
-    with pytest.raises(RateLimited) as caught:
-        desk.place()
-    assert caught.value.retry_after_s == 60.0
-    with pytest.raises(RateLimited):
-        desk.place()
+    with structlog.testing.capture_logs() as lines:
+        with pytest.raises(RateLimited) as caught:
+            desk.place()
+        assert caught.value.retry_after_s == 60.0
+        with pytest.raises(RateLimited):
+            desk.place()
     assert len(canned.calls) == 1
+    (line,) = [line for line in lines if line["event"] == "rate.limited"]
+    assert line["scope"] == "/v5/order/create" and (line["used"], line["limit"], line["retry_after_s"]) == (1, 20, 60.0)
 
 
 def test_a_limit_without_headers_keeps_the_next_order_back_too(canned: responses.RequestsMock) -> None:
