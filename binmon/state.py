@@ -90,17 +90,16 @@ class State:
     def upgrade(self, module: str, steps: Sequence[str]) -> None:
         """Bring the tables of ``module`` up to date: run the steps (SQL statements) that it has not seen, or none at all.
 
-        A step is never changed once it was shipped; what changes is one more step. Raises ConfigError when a newer
-        binmon has written this database, StateFailed.
+        A step is never changed once it was shipped; what changes is one more step. Nothing is written where all were
+        seen: who only reads can do so from a disk that is full. Raises ConfigError when a newer binmon has written this
+        database, StateFailed.
         """
         with self._use() as connection:
+            if self._version(connection, module, steps) == len(steps):
+                return
             connection.execute("BEGIN IMMEDIATE")
             try:
-                row = connection.execute("SELECT version FROM schema_versions WHERE module = ?", (module,)).fetchone()
-                version = int(row[0]) if row else 0
-                if version > len(steps):
-                    problem = f"{self.path}: expected {module} of version {len(steps)} or older, and it is {version}"
-                    raise ConfigError(f"{problem}: a newer binmon has written it", key="state.path")
+                version = self._version(connection, module, steps)  # another process may have been faster
                 for step in steps[version:]:
                     for statement in filter(str.strip, step.split(";")):
                         connection.execute(statement)
@@ -110,6 +109,14 @@ class State:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     connection.execute("ROLLBACK")
                 raise
+
+    def _version(self, connection: sqlite3.Connection, module: str, steps: Sequence[str]) -> int:
+        row = connection.execute("SELECT version FROM schema_versions WHERE module = ?", (module,)).fetchone()
+        version = int(row[0]) if row else 0
+        if version > len(steps):
+            problem = f"{self.path}: expected {module} of version {len(steps)} or older, and it is {version}"
+            raise ConfigError(f"{problem}: a newer binmon has written it", key="state.path")
+        return version
 
     def ban_until_ms(self, venue: str) -> int:
         """UTC milliseconds until which nothing may be sent to ``venue``; 0 when there is no ban."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
         state.upgrade("things", ("CREATE TABLE things (name TEXT)", "INSERT INTO nothing VALUES (1)"))
     state.upgrade("things", STEPS)
     assert state.execute("SELECT count(*) FROM things") == [(1,)]
+    state.close()
+
+
+def test_who_only_reads_needs_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    state = State(path)
+    state.upgrade("things", STEPS)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # nobody else can write now, be it for this or for a disk that is full
+    reader = State(path)
+    reader.upgrade("things", STEPS)
+    assert reader.execute("SELECT name FROM things") == [("first",)]
+    other.execute("COMMIT")
+    other.close()
+    reader.close()
     state.close()
 
 
