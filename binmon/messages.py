@@ -276,7 +276,8 @@ class AlertSignal:
     ``name`` is the condition, dotted as in the log (``latency.delayed``), ``subject`` what it is about (``binance
     BTCUSDT``). ``firing`` says whether it holds now; False: it was looked at and does not hold. ``text`` is one line
     for people, with figures. ``once``: an event that ends by itself (a new listing), with no recovery to tell.
-    ``arrived_mono_ns`` is when the frame was received that it comes from, if it comes from one.
+    ``arrived_mono_ns`` is when the frame was received that it comes from, if it comes from one. ``sighting`` names the
+    single thing that was seen, such as an order: what is said of it once more is not counted as seen again.
     """
 
     name: str
@@ -287,6 +288,7 @@ class AlertSignal:
     at_ns: int
     once: bool = False
     arrived_mono_ns: int | None = None
+    sighting: str = ""
 
 
 class OrderSide(enum.StrEnum):

@@ -52,7 +52,8 @@ class NotifyKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How patient one alert is. Counts are of signals in a row, times in seconds; both parts of a pair must be met."""
+    """How patient one alert is. Counts are of signals in a row (several of one sighting are one), times in seconds; both
+    parts of a pair must be met."""
 
     for_count: int = 1  # firing signals before it is raised
     for_s: float = 0.0  # how long it must have held before it is raised
@@ -88,6 +89,7 @@ class _Condition:
     told: Severity = Severity.INFO  # the worst that people have heard of
     told_s: float = 0.0
     count: int = 0  # firing signals since the last message
+    sighting: str = ""  # of the newest firing signal
     returns: int = 0
     flaps: int = 0  # how often in a row it was raised again soon after it was over
     over_s: float | None = None  # when it was over last
@@ -200,7 +202,12 @@ class AlertRules:
     # Signals ------------------------------------------------------------------------------------------------------
 
     def _on_firing(self, condition: _Condition, now_s: float) -> None:
-        severity = condition.latest.severity
+        severity, sighting = condition.latest.severity, condition.latest.sighting
+        again = sighting != "" and sighting == condition.sighting
+        condition.sighting = sighting
+        if again and condition.state in (ConditionState.PENDING, ConditionState.FIRING):
+            condition.worst = max(condition.worst, severity, key=_SEVERITIES.index)
+            return
         condition.count += 1
         if condition.state is ConditionState.OK:
             condition.began_s, condition.in_a_row, condition.count = now_s, 1, 1

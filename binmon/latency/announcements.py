@@ -53,7 +53,16 @@ def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = 
     if order_class in _MEASURED:
         is_late = order_class is OrderClass.LATE
         found.append(
-            AlertSignal(DELAYED, subject, is_late, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns)
+            AlertSignal(
+                DELAYED,
+                subject,
+                is_late,
+                Severity.WARNING,
+                text,
+                at_ns,
+                arrived_mono_ns=arrived_mono_ns,
+                sighting=measurement.client_order_id,
+            )
         )
         found.append(AlertSignal(LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
     elif order_class in _FATE_OPEN and not measurement.restored:
@@ -77,7 +86,8 @@ def announce_overdue(overdue: Overdue, at_ns: int) -> AlertSignal:
         f"order {order.client_order_id}: not all execution reports are here {overdue.waited_ms:.0f} ms after sending, "
         f"the threshold is {overdue.threshold_ms} ms"
     )
-    return AlertSignal(DELAYED, f"{order.venue} {order.symbol}", True, Severity.WARNING, text, at_ns)
+    subject = f"{order.venue} {order.symbol}"
+    return AlertSignal(DELAYED, subject, True, Severity.WARNING, text, at_ns, sighting=order.client_order_id)
 
 
 def describe(measurement: Measurement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,26 @@ def test_for_count_wants_signals_in_a_row() -> None:
     assert rules.on_signal(signal(), 3.0) == rules.on_signal(signal(), 4.0) == []
     (raised,) = rules.on_signal(signal(), 5.0)
     assert (raised.kind, raised.count, raised.duration_s) == (RAISED, 3, 2.0)
+
+
+def test_what_is_said_twice_of_one_sighting_is_seen_once() -> None:
+    rules = machine(for_count=2)
+    first, second = replace(signal(), sighting="order 1"), replace(signal(), sighting="order 2")
+    assert rules.on_signal(first, 0.0) == rules.on_signal(first, 1.0) == []
+    (raised,) = rules.on_signal(second, 2.0)
+    assert (raised.kind, raised.count) == (RAISED, 2)
+    worse = replace(second, severity=Severity.CRITICAL, text="worse")
+    (reminder,) = rules.on_signal(worse, 3.0)  # what is new is told all the same
+    assert (reminder.kind, reminder.count, reminder.signal.text) == (REMINDER, 0, "worse")
+
+
+def test_a_sighting_after_a_good_one_counts_again() -> None:
+    rules = machine(for_count=2)
+    one = replace(signal(), sighting="order 1")
+    rules.on_signal(one, 0.0)
+    rules.on_signal(signal(False), 1.0)
+    assert rules.on_signal(one, 2.0) == []
+    assert rules.state("latency.delayed", "binance BTCUSDT") is ConditionState.PENDING
 
 
 def test_for_s_is_over_without_another_signal() -> None:
