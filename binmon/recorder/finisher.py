@@ -37,7 +37,8 @@ class SegmentFinisher(Worker):
 
     Paths come over the channel; besides, the directory is looked through at the start (after a crash) and every
     ``look_every_s`` (a path that found no room, a disk that was full). On stop it finishes what is queued for at most
-    ``finish_on_stop_s``; what is left is done at the next start. A failing disk is logged once and tried again.
+    ``finish_on_stop_s``; what is left is done at the next start. A failing disk is logged once and tried again; ``refused``
+    is told each time that it refuses to take files, and None when it takes them again.
 
     While nothing is to be finished it merges small files (``compact_after_s`` after the start and then every
     ``compact_every_s``) and deletes what is older than ``keep_days`` days or above ``keep_gb`` GB of 10⁹ bytes (at the
@@ -60,6 +61,7 @@ class SegmentFinisher(Worker):
         compact_after_s: float = 60.0,
         compact_every_s: float = 300.0,
         compaction: CompactionPolicy | None = None,
+        refused: Callable[[OSError | None], None] = lambda error: None,
         name: str = "segment-finisher",
     ) -> None:
         super().__init__(name)
@@ -68,7 +70,7 @@ class SegmentFinisher(Worker):
         self.rows_written = self.rows_lost = self.files_written = self.bytes_written = 0
         self._directory, self._channel, self._format = directory, channel, format
         self._finish_on_stop_s, self._look_every_s = finish_on_stop_s, look_every_s
-        self._failing = False
+        self._failing, self._refused = False, refused
         self._house_failing: set[str] = set()
         self._pace: Callable[[], None] = no_pace
         self.keep_days, self.keep_gb = keep_days, keep_gb
@@ -148,6 +150,7 @@ class SegmentFinisher(Worker):
             if not self._failing:
                 log.error("recorder.failed", path=str(error.filename or path), error=f"{type(error).__name__}: {error}")
             self._failing = True
+            self._refused(error)
             return
         if done is None:
             return
@@ -155,6 +158,7 @@ class SegmentFinisher(Worker):
         if self._failing:
             self._failing = False
             log.info("recorder.resumed", path=str(path), rows=done.rows, rows_lost=done.rows_lost)
+            self._refused(None)
         self.files_written += done.files
         self.bytes_written += done.bytes
         self.rows_written += done.rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,8 @@ class Recorder(Worker):
     A row is encoded when it is taken, so that a waiting row holds its few changed levels and not a whole book. While
     the disk refuses, rows wait up to ``pending_bytes``; beyond that the newest are dropped and counted. What was lost of
     a symbol, here or in the channel in front, is recorded as a GAP event with its next row. A closed segment goes to
-    the finisher's channel. ``rows_written``, ``rows_lost``, ``events_lost`` and ``bytes_written`` count since the start;
+    the finisher's channel. ``refused`` is told what the disk says each time that it refuses, and None when it takes rows
+    again. ``rows_written``, ``rows_lost``, ``events_lost`` and ``bytes_written`` count since the start;
     ``flush_interval_s``, ``rotate_s`` and ``facts`` may be set while it runs (``facts`` tell from the next flush on).
     """
 
@@ -64,6 +66,7 @@ class Recorder(Worker):
         facts: RecordingFacts = _NO_FACTS,
         max_segment_bytes: int = 512 << 20,
         pending_bytes: int = 64 << 20,
+        refused: Callable[[OSError | None], None] = lambda error: None,
         name: str = "recorder",
     ) -> None:
         super().__init__(name)
@@ -72,6 +75,7 @@ class Recorder(Worker):
         self.evidence = EvidenceStore(directory)
         self._directory, self._channel, self._finisher_channel = directory, channel, finisher_channel
         self._max_segment_bytes, self._pending_limit = max_segment_bytes, pending_bytes
+        self._refused = refused
         self._streams: dict[tuple[str, str], SymbolRows] = {}
         self._waiting: dict[tuple[str, str], SymbolRows] = {}  # those with something to flush or to report
         self._events: list[BookEvent] = []
@@ -391,6 +395,7 @@ class Recorder(Worker):
 
     def _tell_failure(self, error: OSError) -> None:
         self._refusal = error.strerror or type(error).__name__
+        self._refused(error)
         if not self._failing:
             self._failing, self._lost_before_outage = True, self.rows_lost
             path = error.filename or (self._segment.path if self._segment is not None else self._directory)
@@ -401,6 +406,7 @@ class Recorder(Worker):
         path = self._segment.path if self._segment is not None else self._directory
         lost = self.rows_lost - self._lost_before_outage
         log.info("recorder.resumed", path=str(path), rows=rows, rows_lost=lost)
+        self._refused(None)
 
 
 def _event_bytes(detail: str) -> int:

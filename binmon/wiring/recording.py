@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import binmon
 from binmon.config.schema import Config, LogSink
 from binmon.config.unused import unused
 from binmon.core.channel import Channel, Overflow
-from binmon.messages import BookEvent, BookSnapshot, Evidence, Instrument, TopOfBook
+from binmon.messages import AlertSignal, BookEvent, BookSnapshot, Evidence, Instrument, Severity, TopOfBook
 from binmon.publish.publisher import TopPublisher
 from binmon.recorder.finisher import SegmentFinisher
 from binmon.recorder.layout import last_epochs
@@ -24,6 +25,8 @@ from binmon.wiring.ground import Ground
 # Rows that may wait: a full-depth one is 160 KiB, so a few books get 80 MiB; most of a market's books are small, and
 # four rows of each are four seconds of a disk that does not answer.
 _ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
+
+_FAILED = "recorder.failed"  # an alert, and the line of the log
 
 log = structlog.get_logger("binmon.daemon")
 
@@ -108,6 +111,7 @@ def wire_recording(ground: Ground) -> RecordingParts:
         flush_interval_s=config.recorder.flush_interval_s,
         rotate_s=config.recorder.rotate_s,
         facts=origin.facts,
+        refused=_signalled(ground, f"{directory}: rows"),
     )
     origin.tell(recorder)
     finisher = SegmentFinisher(
@@ -116,6 +120,7 @@ def wire_recording(ground: Ground) -> RecordingParts:
         format=config.recorder.format,
         keep_days=config.recorder.keep_days,
         keep_gb=config.recorder.keep_gb,
+        refused=_signalled(ground, f"{directory}: finished files"),
     )
     interval_s = config.publish.interval_ms / 1000
     publisher = TopPublisher("publisher", tops, to_log=writes_tops(config), interval_s=interval_s)
@@ -125,6 +130,16 @@ def wire_recording(ground: Ground) -> RecordingParts:
     add(recorder, stage=2)
     add(publisher, stage=2)
     return RecordingParts(rows, tops, recorder, finisher, publisher, origin, last_epochs(directory))
+
+
+def _signalled(ground: Ground, subject: str) -> Callable[[OSError | None], None]:
+    """Signals of the condition that the disk refuses something."""
+
+    def told(error: OSError | None) -> None:
+        text = "written again" if error is None else f"cannot be written: {error}"
+        ground.signals.offer(AlertSignal(_FAILED, subject, error is not None, Severity.ERROR, text, time.time_ns()))
+
+    return told
 
 
 def _room(config: Config) -> int:

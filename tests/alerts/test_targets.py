@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from binmon.config import load
 from binmon.config.schema import AlertsConfig
 from binmon.errors import ConfigError
 from binmon.messages import Severity
+from binmon.telemetry.events import ALERTS, VOCABULARY
 from tests.alerts.messages import message
 from tests.alerts.servers import MailServer, WebhookServer
 
@@ -273,3 +275,15 @@ def test_what_the_documentation_says_is_so(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(example.partition("```")[0])
         assert load(path, {"SLACK_URL": "x://a", "TELEGRAM_URL": "y://b"}).config.alerts != AlertsConfig()
+
+
+def test_the_page_lists_the_alerts() -> None:
+    page = (Path(__file__).parents[2] / "docs/alerts.md").read_text(encoding="utf-8")
+    table = page.split("## Which there are")[1].split("##")[0]
+    listed = {
+        name
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+\.\w+)`", row.split(" | ")[0])
+    }
+    assert listed == set(ALERTS) <= set(VOCABULARY)

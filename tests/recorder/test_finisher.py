@@ -130,7 +130,8 @@ def test_a_refusing_disk_is_told_once_and_the_segment_kept(tmp_path: Path, event
     close_with(tmp_path, [Market().next()])
     (tmp_path / "books").write_text("in the way")
     stop = threading.Event()
-    finisher = SegmentFinisher(tmp_path, closed, look_every_s=0)
+    told: list[OSError | None] = []
+    finisher = SegmentFinisher(tmp_path, closed, look_every_s=0, refused=told.append)
     thread = threading.Thread(target=finisher.run, args=(stop,))
     thread.start()
     try:
@@ -146,6 +147,7 @@ def test_a_refusing_disk_is_told_once_and_the_segment_kept(tmp_path: Path, event
         thread.join(5)
     names = [event["event"] for event in events if str(event["event"]).startswith("recorder.")]
     assert names.count("recorder.failed") == 1 and names.count("recorder.resumed") == 1
+    assert len(told) >= 2 and all(told[:-1]) and told[-1] is None
     assert len(list((tmp_path / "books").rglob("*.parquet"))) == 1
 
 

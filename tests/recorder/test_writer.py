@@ -196,7 +196,8 @@ def test_a_full_disk_costs_nothing_when_it_has_room_again_in_time(
     small_disk: tuple[Path, Mount], events: Events
 ) -> None:
     place, _ = small_disk
-    recorder, market = make_recorder(place), Market(levels=50)
+    told: list[OSError | None] = []
+    recorder, market = make_recorder(place, refused=told.append), Market(levels=50)
     rows = [market.next() for _ in range(30)]
     for row in rows[:10]:
         recorder.accept(row)
@@ -218,6 +219,7 @@ def test_a_full_disk_costs_nothing_when_it_has_room_again_in_time(
         recorder.flush(NOON)
     recorder.close_segment()
     assert not recorder.failing and len(named(events, "recorder.resumed")) == 1
+    assert len(told) > 2 and all(told[:-1]) and told[-1] is None
     dataset = open_books(place)
     assert table_truth(dataset.arrow("BTCUSDT")) == [truth(row) for row in rows]
     assert table_truth(dataset.arrow("S3")) == [truth(market_of_many[3])]

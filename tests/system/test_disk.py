@@ -105,6 +105,10 @@ def test_a_full_disk_at_random_moments(daemon: Callable[..., DaemonProcess], sma
                 threading.Event().wait(chance.uniform(0.0, 2.0))
             recorded_again(directory, process)
         assert len(process.events("recorder.failed")) >= FILLS and process.events("recorder.resumed")
+        alerts = process.events("alert.raised", alert="recorder.failed")
+        assert {line["subject"] for line in alerts} >= {f"{directory}: rows"}
+        # what comes and goes is over only when it has stayed good for a while; the first time that is at once
+        assert process.events("alert.recovered", alert="recorder.failed", subject=f"{directory}: rows")
         assert process.stop() == 0
     assert not process.unreadable
     # what waited found its place each time: nothing is lost, and nothing is there twice
