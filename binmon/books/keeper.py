@@ -420,6 +420,7 @@ class BookKeeper(Worker):
             if kept is None:
                 continue
             self._output.event(kept, BookEventKind.DISCONNECT, kept.sync.update_id, None, message.reason)
+            log.info("book.dropped", venue=self._venue.name, symbol=symbol, reason=message.reason)
             self._former_epochs[symbol] = kept.sync.epoch
             self._former_tokens[symbol] = kept.sync.token
             self._upkeep.remove(symbol)

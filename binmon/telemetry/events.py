@@ -151,6 +151,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "A venue that answered late cannot be used as configured: its parts are left out, the others go on.",
     ),
     _event("book.state", "info", "venue symbol from to reason update_id?", "A book went from one state to another."),
+    _event("book.dropped", "info", "venue symbol reason", "A book is not kept any more."),
     _event("book.gap", "warning", "venue symbol expected first_update_id last_update_id", "Updates are missing."),
     _event(
         "book.audit",

@@ -96,19 +96,19 @@ jq -r .event "$LOG" | sort | uniq -c | sort -rn
 When one book was lost and how it came back:
 
 ```sh
-jq -r 'select(.event == "book.state" and .symbol == "BTCUSDT") | [.timestamp, .from, .to, .reason] | @tsv' "$LOG"
+jq -r 'select(.event == "book.state" and .venue == "binance" and .symbol == "BTCUSDT") | [.timestamp, .from, .to, .reason] | @tsv' "$LOG"
 ```
 
-Gaps by symbol, with how many updates were missing:
+Gaps by book, with how many updates were missing:
 
 ```sh
-jq -r 'select(.event == "book.gap") | [.timestamp, .symbol, .first_update_id - .expected] | @tsv' "$LOG"
+jq -r 'select(.event == "book.gap") | [.timestamp, .venue, .symbol, .first_update_id - .expected] | @tsv' "$LOG"
 ```
 
-Which books are not synced now (the last state of each):
+Which books are not synced now (the last state of each since the last start, without those that a reload has let go):
 
 ```sh
-jq -n -c 'reduce (inputs | select(.event == "book.state")) as $l ({}; .[$l.symbol] = $l.to) | with_entries(select(.value != "synced"))' "$LOG"
+jq -n -c 'reduce inputs as $l ({}; ($l.venue + " " + $l.symbol) as $book | if $l.event == "daemon.started" then {} elif $l.event == "book.state" then .[$book] = $l.to elif $l.event == "book.dropped" then del(.[$book]) else . end) | with_entries(select(.value != "synced"))' "$LOG"
 ```
 
 Median, 95th percentile and worst delay of the execution reports, in milliseconds:
@@ -156,7 +156,7 @@ jq -r 'select(.exception) | .timestamp, .exception' "$LOG"
 The tops of one book as a table for a spreadsheet:
 
 ```sh
-jq -r 'select(.event == "book.top" and .symbol == "BTCUSDT") | [.timestamp, .bid, .ask, .age_ms] | @csv' "$LOG"
+jq -r 'select(.event == "book.top" and .venue == "binance" and .symbol == "BTCUSDT") | [.timestamp, .bid, .ask, .age_ms] | @csv' "$LOG"
 ```
 
 From the journal (levels are in the JSON; the journal itself knows only lines):

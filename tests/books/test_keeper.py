@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from binmon.books.feeds import FeedOutlets
@@ -294,7 +295,10 @@ def test_symbols_come_and_go() -> None:
     assert set(daemon.keeper.states.values()) == {SyncState.SYNCED} and daemon.keeper.counters()["gaps"] == 0
     assert daemon.keeper._kept["NEWUSDT"].sync.epoch == 42
     daemon.recorded(object)
-    daemon.handle(SymbolsChanged("binance", (), ("NEWUSDT",)))
+    with structlog.testing.capture_logs() as lines:
+        daemon.handle(SymbolsChanged("binance", (), ("NEWUSDT",)))
+    (dropped,) = [line for line in lines if line["event"] == "book.dropped"]
+    assert (dropped["venue"], dropped["symbol"], dropped["reason"]) == ("binance", "NEWUSDT", "no longer trading")
     (gone,) = daemon.recorded(BookEvent)
     assert (gone.symbol, gone.kind, gone.detail) == ("NEWUSDT", BookEventKind.DISCONNECT, "no longer trading")
     assert set(daemon.keeper.states) == {"ABCUSDT"} and daemon.opened[-1][1] == ("abcusdt@depth@100ms",)

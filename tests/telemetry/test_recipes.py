@@ -38,12 +38,22 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     books, net = structlog.get_logger("binmon.books"), structlog.get_logger("binmon.net")
     latency, config = structlog.get_logger("binmon.latency"), structlog.get_logger("binmon.config")
     venue: dict[str, Any] = {"venue": "binance"}
+
+    def state(venue: str, symbol: str, before: str, after: str) -> None:
+        books.info("book.state", venue=venue, symbol=symbol, **{"from": before}, to=after, reason="why", update_id=7)
+
+    state("binance", "OLDUSDT", "synced", "waiting_for_snapshot")
+    started = {"version": "1", "config_hash": "abc", "pid": 1}
+    structlog.get_logger("binmon.daemon").info("daemon.started", **started)
+    state("binance", "SOLUSDT", "synced", "waiting_for_snapshot")
+    books.info("book.dropped", **venue, symbol="SOLUSDT", reason="unsubscribed")
+    state("bybit", "BTCUSDT", "waiting_for_events", "waiting_for_snapshot")
     for symbol, states in {
         "BTCUSDT": ["synced", "waiting_for_snapshot", "synced"],
         "ETHUSDT": ["waiting_for_events"],
     }.items():
         for before, after in zip(["waiting_for_events", *states], states, strict=False):
-            books.info("book.state", **venue, symbol=symbol, **{"from": before}, to=after, reason="why", update_id=7)
+            state("binance", symbol, before, after)
     books.warning("book.gap", **venue, symbol="BTCUSDT", expected=10, first_update_id=15, last_update_id=20)
     books.info(
         "book.top",
@@ -52,6 +62,17 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         bid=1.5,
         bid_quantity=1.0,
         ask=2.5,
+        ask_quantity=1.0,
+        update_id=1,
+        age_ms=3.25,
+    )
+    books.info(
+        "book.top",
+        venue="bybit",
+        symbol="BTCUSDT",
+        bid=1.6,
+        bid_quantity=1.0,
+        ask=2.6,
         ask_quantity=1.0,
         update_id=1,
         age_ms=3.25,
@@ -106,18 +127,20 @@ EXPECTED: dict[str, Any] = {
         [json.loads(one)["event"] for one in lines] == ["config.rejected", "worker.failed"]
     ),
     "Only the story, without the tops of books and the measurements": lambda lines: (
-        not {json.loads(one)["event"] for one in lines} & {"book.top", "latency.measured"} and len(lines) == 13
+        not {json.loads(one)["event"] for one in lines} & {"book.top", "latency.measured"} and len(lines) == 18
     ),
-    "How often each event came": lambda lines: lines[0].split() == ["4", "latency.measured"],
+    "How often each event came": lambda lines: lines[0].split() == ["7", "book.state"],
     "When one book was lost and how it came back": lambda lines: (
         list(map(without_time, lines))
         == ["waiting_for_events\tsynced\twhy", "synced\twaiting_for_snapshot\twhy", "waiting_for_snapshot\tsynced\twhy"]
     ),
-    "Gaps by symbol, with how many updates were missing": lambda lines: (
-        list(map(without_time, lines)) == ["BTCUSDT\t5"]
+    "Gaps by book, with how many updates were missing": lambda lines: (
+        list(map(without_time, lines)) == ["binance\tBTCUSDT\t5"]
     ),
-    "Which books are not synced now (the last state of each)": lambda lines: (
-        list(map(json.loads, lines)) == [{"ETHUSDT": "waiting_for_events"}]
+    "Which books are not synced now (the last state of each since the last start, without those that a reload has let"
+    " go)": lambda lines: (
+        list(map(json.loads, lines))
+        == [{"bybit BTCUSDT": "waiting_for_snapshot", "binance ETHUSDT": "waiting_for_events"}]
     ),
     "Median, 95th percentile and worst delay of the execution reports, in milliseconds": lambda lines: (
         json.loads("".join(lines)) == {"count": 4, "median": 30, "p95": 700, "worst": 700}
