@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,16 +105,16 @@ def _check(config: Config, subject: _Subject, tell: Tell) -> list[str]:
         books: set[str] = set()
         for selection, key_of_symbols in config.books.selections_with_keys():
             if selection.venue == name:
-                books.update(resolve(selection.symbols, instruments, name, key_of_symbols))
+                with _told(problems):
+                    books.update(resolve(selection.symbols, instruments, name, key_of_symbols))
         well += _listed(len(books), "of books")
         watched: set[str] = set()
         for (venue, symbol), key_of_it in config.watch.watched().items():
             if venue == name:
-                check_symbol(name, symbol, instruments, f"{key_of_it}.symbol")
-                watched.add(symbol)
+                with _told(problems):
+                    check_symbol(name, symbol, instruments, f"{key_of_it}.symbol")
+                    watched.add(symbol)
         well += _listed(len(watched), "of watch")
-    except ConfigError as error:
-        problems.append(str(error))
     except BinmonError as error:
         problems.append(f"{key('rest')}: {error}: expected a REST API that answers")
     try:
@@ -125,6 +126,15 @@ def _check(config: Config, subject: _Subject, tell: Tell) -> list[str]:
         problems.append(f"{where}: {error}: expected market streams that accept a connection")
     tell(f"{name}: {', '.join(well) or 'nothing answers as it should'}")
     return problems
+
+
+@contextmanager
+def _told(problems: list[str]) -> Iterator[None]:
+    """What is wrong with one of several values is a problem, and keeps nobody from looking at the others."""
+    try:
+        yield
+    except ConfigError as error:
+        problems.append(str(error))
 
 
 def _listed(count: int, where: str) -> list[str]:

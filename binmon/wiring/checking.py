@@ -8,6 +8,8 @@ import os
 import secrets
 import stat
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -41,7 +43,7 @@ from binmon.venues.bybit.trading import BybitTrading
 from binmon.venues.bybit.user_data import BybitUserStream
 from binmon.venues.checking import Tell, tell_nobody
 from binmon.venues.clock import measure
-from binmon.venues.trading import SayNext, Subscribed, SubscriptionRefused, TradingVenue, UserStreamVenue
+from binmon.venues.trading import Account, SayNext, Subscribed, SubscriptionRefused, TradingVenue, UserStreamVenue
 from binmon.wiring import bybit
 from binmon.wiring.binance import usable_signer
 from binmon.wiring.ground import Ground
@@ -141,63 +143,44 @@ def _check_timing(loaded: LoadedConfig) -> None:
 
 
 def check_latency(config: Config, tell: Tell = tell_nobody) -> list[str]:
-    """One line for each problem, with its remedy; none when the monitor is off or has the embedded sandbox. ``tell`` gets
-    what is well, and which keys are not tried."""
-    timed = config.latency.venue if config.latency.enabled else None
-    other = config.venues.bybit
-    has_key = {"binance": config.venues.binance.has_whole_key, BYBIT: bool(other.api_key and other.api_secret)}
-    for name, is_there in has_key.items():
-        if is_there and name != timed:
-            tell(f"{name}: the key is not tried, as no orders are timed there (latency.enabled, latency.venue)")
-    return _check_bybit(config, tell) if config.latency.venue == BYBIT else _check_binance(config, tell)
+    """One line for each problem with a key, or with the orders that are to be timed with it, with its remedy; none of a venue
+    that has no key, or is the embedded sandbox. ``tell`` gets what is well."""
+    return [*_check_binance(config, tell), *_check_bybit(config, tell)]
 
 
 def _check_binance(config: Config, tell: Tell) -> list[str]:
-    section, latency = config.venues.binance, config.latency
+    section = config.venues.binance
     base = URLS.get(section.environment)
     rest_url = section.endpoints.rest or (base.rest if base else None)
     ws_url = section.endpoints.ws_api or (base.ws_api if base else None)
-    if not latency.enabled or latency.venue != "binance" or rest_url is None or not section.has_whole_key:
+    if rest_url is None or not section.has_whole_key:
         return []
     try:
         signer = signer_of(section)
     except ConfigError as error:
         return [str(error)]
-    problems = []
-    if ws_url is None:
-        problems.append("venues.binance.endpoints.ws_api: missing: the user-data stream is on the WebSocket API")
-    problems += _permission(config, environment_of_all([rest_url] + ([ws_url] if ws_url else []), section.environment))
     stop, ledger, clock = threading.Event(), RateLedger("binance"), VenueClock("binance")
     rest = RestSession("binance", rest_url, ledger)
     resynchronise = partial(measure, clock, partial(take_sample, rest), stop)
     trading = BinanceTrading(rest, ledger, signer, venue_ms=clock.venue_ms, resynchronise=resynchronise)
-    try:
-        resynchronise()
-        problems += _account(config, trading, stop, tell)
-    except BinmonError as error:
-        problems.append(f"venues.binance.endpoints.rest: {error}: expected a REST API that answers")
-        return problems
-    if ws_url is not None and not problems:
+    environment = environment_of_all([rest_url] + ([ws_url] if ws_url else []), section.environment)
+    stream: UserStreamVenue | None = None
+    if ws_url:
         stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms, logs_on=section.session_logon)
-        problems += _subscription("venues.binance.endpoints.ws_api", stream, trading, tell)
-    return problems
+    return _check_account(config, _Side(trading, environment, resynchronise, stream, "ws_api"), stop, tell)
 
 
 def _check_bybit(config: Config, tell: Tell) -> list[str]:
-    section, latency = config.venues.bybit, config.latency
+    section = config.venues.bybit
     base, own = BYBIT_URLS.get(section.environment), section.endpoints
     rest_url = own.rest or (base.rest if base else None)
     stream_url = own.private_stream or (base.private_stream if base else None)
-    if not latency.enabled or rest_url is None or not (section.api_key and section.api_secret):
+    if rest_url is None or not (section.api_key and section.api_secret):
         return []
     try:
         signer = bybit_signer_of(section)
     except ConfigError as error:
         return [str(error)]
-    problems = []
-    key = "venues.bybit.endpoints.private_stream"
-    if stream_url is None:
-        problems.append(f"{key}: missing: orders are told of on the private stream")
     stop, clock = threading.Event(), VenueClock(BYBIT)
     rest = RestSession(BYBIT, rest_url, ledger_of(), refusals=REFUSALS)
     resynchronise = partial(measure, clock, partial(take_bybit_sample, rest), stop)
@@ -210,15 +193,50 @@ def _check_bybit(config: Config, tell: Tell) -> list[str]:
         other_urls=[stream_url] if stream_url else [],
         named_environment=section.environment,
     )
-    problems += _permission(config, trading.environment)
+    stream = BybitUserStream(stream_url, signer, venue_ms=clock.venue_ms) if stream_url else None
+    side = _Side(trading, trading.environment, resynchronise, stream, "private_stream")
+    return _check_account(config, side, stop, tell)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What of a venue needs a key. ``stream_key`` is that of ``venues.NAME.endpoints``."""
+
+    trading: TradingVenue
+    environment: str
+    resynchronise: Callable[[], object]
+    stream: UserStreamVenue | None
+    stream_key: str
+
+
+def _check_account(config: Config, side: _Side, stop: threading.Event, tell: Tell) -> list[str]:
+    """The key, the orders that are to be timed with it, and the stream that tells of orders."""
+    trading, stream, name = side.trading, side.stream, side.trading.name
+    key = f"venues.{name}.endpoints.{side.stream_key}"
+    is_timed = config.latency.enabled and config.latency.venue == name
+    problems: list[str] = []
+    if is_timed:
+        if stream is None:
+            problems.append(f"{key}: missing: the venue tells of orders there")
+        problems += _permission(config, side.environment)
     try:
-        resynchronise()
-        problems += _account(config, trading, stop, tell)
+        side.resynchronise()
     except BinmonError as error:
-        problems.append(f"venues.bybit.endpoints.rest: {error}: expected a REST API that answers")
+        problems.append(f"venues.{name}.endpoints.rest: {error}: expected a REST API that answers")
         return problems
-    if stream_url is not None and not problems:
-        problems += _subscription(key, BybitUserStream(stream_url, signer, venue_ms=clock.venue_ms), trading, tell)
+    try:
+        account = trading.account(stop)
+    except BinmonError as error:
+        return [*problems, f"venues.{name}: {trading.explain(error) or error}"]
+    if account.can_trade:
+        tell(f"{name}: key accepted, and it may trade")
+        problems += _order(config, trading, account, stop, tell) if is_timed else []
+    elif is_timed:
+        problems.append(f"venues.{name}.api_key: the key may not trade: allow trading in its settings at the venue")
+    else:
+        tell(f"{name}: key accepted; it may not trade, which binmon order needs")
+    if stream is not None and not problems:
+        problems += _subscription(key, stream, trading, tell)
     return problems
 
 
@@ -228,30 +246,28 @@ def _permission(config: Config, environment: str) -> list[str]:
     return ["latency.enabled: these are addresses of production: orders need execution.allow_production: true"]
 
 
-def _account(config: Config, trading: TradingVenue, stop: threading.Event, tell: Tell) -> list[str]:
-    """Key, permission, symbol, balance, and an order that the venue checks and does not place."""
+def _order(config: Config, trading: TradingVenue, account: Account, stop: threading.Event, tell: Tell) -> list[str]:
+    """Symbol, balance, and an order that the venue checks and does not place."""
     latency = config.latency
     try:
-        account = trading.account(stop)
-        if not account.can_trade:
-            key = f"venues.{trading.name}.api_key"
-            return [f"{key}: the key may not trade: allow trading in its settings at the venue"]
-        tell(f"{trading.name}: key accepted, and it may trade")
         rules = trading.rules(latency.symbol, stop)
         price = trading.market_price(latency.symbol, stop)
+    except BinmonError as error:
+        return [f"latency.symbol: {latency.symbol!r} on {trading.name}: {trading.explain(error) or error}"]
+    try:
         size = choose(rules, price, account.balances, Decimal(str(latency.notional)), None)
         name = f"binmon-check-{secrets.token_hex(4)}"
         order = OrderRequest(trading.name, latency.symbol, size.side, name, size.notional, quantity=size.quantity)
         trading.test(order, stop)
-        about = f"{size.notional.normalize():f}"
-        tell(f"{trading.name}: an order for {latency.symbol} worth about {about} would be taken (it was not placed)")
     except CannotProbe as problem:
         return [f"latency: {problem}"]
     except BinmonError as error:
         return [f"venues.{trading.name}: {trading.explain(error) or error}"]
+    about = f"{size.notional.normalize():f}"
+    tell(f"{trading.name}: an order for {latency.symbol} worth about {about} would be taken (it was not placed)")
     most = Decimal(str(config.execution.max_order_notional))
     if size.notional > most:
-        return [f"execution.max_order_notional: {most:f} is less than an order needs ({size.notional.normalize():f})"]
+        return [f"execution.max_order_notional: {most:f} is less than an order needs ({about})"]
     return []
 
 

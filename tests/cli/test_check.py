@@ -196,7 +196,7 @@ def test_what_was_tried_is_said(venue: str, sandbox: Sandbox, capsys: pytest.Cap
     config["latency"] = {"enabled": False}
     Path("config.yaml").write_text(yaml.safe_dump(config))
     assert main(["check", "--connect", "--json"]) == 0
-    assert f"{venue}: the key is not tried" in json.loads(capsys.readouterr().out)["tried"][1]
+    assert json.loads(capsys.readouterr().out)["tried"][1:] == [key[0], key[2]]  # without an order
 
 
 def test_a_venue_that_does_not_answer_is_said_to_be_tried(capsys: pytest.CaptureFixture[str]) -> None:

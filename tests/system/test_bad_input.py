@@ -107,12 +107,17 @@ def test_an_unreachable_venue_is_a_found_problem(tmp_path: Path) -> None:
 
 def test_check_of_a_good_configuration(tmp_path: Path, venue: Sandbox) -> None:
     config = configuration(venue.rest_url, venue.stream_url, ["BTCUSDT"])
-    config["venues"]["binance"] |= {"api_key": "a-key", "api_secret": "very-secret"}
+    said = venue.ready()
+    config["venues"]["binance"] |= {"api_key": said["api_key"], "api_secret": said["api_secret"]}
     config["latency"] = {"enabled": False}
     done = binmon(tmp_path, "check", "--connect", "--json", config=config)
     assert done.returncode == 0, done.stderr
-    assert "very-secret" not in done.stdout + done.stderr
+    assert said["api_secret"] not in done.stdout + done.stderr
     assert json.loads(done.stdout)
+    config["venues"]["binance"] |= {"api_key": "a-key", "api_secret": "very-secret"}
+    done = binmon(tmp_path, "check", "--connect", "--json", config=config)
+    assert done.returncode == 3 and "the venue does not accept the key" in done.stderr
+    assert "very-secret" not in done.stdout + done.stderr
 
 
 def test_a_venue_that_is_away_at_the_start_is_waited_for(daemon: Callable[..., DaemonProcess]) -> None:

@@ -232,6 +232,40 @@ def test_a_watched_symbol_that_nobody_lists(tmp_path: Path, sandbox: Sandbox) ->
     assert found == "watch.trades[1].symbol: 'BTCUSTD' is not listed on bybit: did you mean BTCUSDT?"
 
 
+def test_every_symbol_that_nobody_lists_is_told_of(tmp_path: Path, sandbox: Sandbox) -> None:
+    config = {
+        "venues": {"bybit": at(sandbox)},
+        "books": {"venue": [{"venue": "bybit", "symbols": ["BTCUSDT", "NOPEUSDT"]}]},
+        "watch": {"trades": [{"venue": "bybit", "symbol": one, "above": 1} for one in ("ZZZ", "BTCUSDT", "YYY")]},
+    }
+    assert [line.partition(":")[0] for line in problems(tmp_path, config)] == [
+        "books.venue[0].symbols[1]",
+        "watch.trades[0].symbol",
+        "watch.trades[2].symbol",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"api_secret": "wrong"}, "venues.bybit: the signature is wrong"),
+        ({"private_stream": "ws://127.0.0.1:1"}, "venues.bybit.endpoints.private_stream: ws://127.0.0.1:1: "),
+    ],
+)
+def test_a_key_is_tried_though_no_orders_are_timed_with_it(
+    tmp_path: Path, sandbox: Sandbox, changed: dict[str, str], expected: str
+) -> None:
+    section = at(sandbox)
+    endpoints = {**section["endpoints"], **{name: changed[name] for name in changed if name == "private_stream"}}
+    section = {
+        **section,
+        **{name: changed[name] for name in changed if name != "private_stream"},
+        "endpoints": endpoints,
+    }
+    (found,) = problems(tmp_path, {"latency": {"enabled": False}, "venues": {"bybit": section}})
+    assert found.startswith(expected)
+
+
 @pytest.mark.parametrize(
     ("section", "latency", "expected"),
     [
@@ -239,7 +273,7 @@ def test_a_watched_symbol_that_nobody_lists(tmp_path: Path, sandbox: Sandbox) ->
         ({"api_key": "wrong"}, {}, ["venues.bybit: the venue does not know the key"]),
         ({}, {"notional": 150}, ["execution.max_order_notional"]),
         ({}, {"notional": 10**9}, ["latency: "]),
-        ({}, {"symbol": "NOSUCHUSDT"}, ["venues.bybit: the venue does not take a parameter"]),
+        ({}, {"symbol": "NOSUCHUSDT"}, ["latency.symbol: 'NOSUCHUSDT' on bybit: the venue does not take a parameter"]),
     ],
 )
 def test_what_is_wrong_with_the_account(
