@@ -67,6 +67,8 @@ def note_running(state: State, loaded: LoadedConfig, started: Started | None = N
 def last_noted(path: Path) -> NotedConfig:
     """What the daemon on the state database ``path`` runs, or ran last. Raises ConfigError when that is not known."""
     unknown = f"{path}: no daemon has noted its configuration there; expected --against FILE, the file that it runs"
+    if not path.exists():
+        raise ConfigError(unknown, key="state.path")
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
@@ -75,8 +77,10 @@ def last_noted(path: Path) -> NotedConfig:
             ).fetchone()
         finally:
             connection.close()
-    except sqlite3.Error:
-        raise ConfigError(unknown, key="state.path") from None
+    except sqlite3.Error as error:
+        # a database without the table is one that no daemon has used
+        problem = unknown if "no such table" in str(error) else f"{path}: expected a state database: {error}"
+        raise ConfigError(problem, key="state.path") from None
     if row is None:
         raise ConfigError(unknown, key="state.path")
     file, config_hash, at_ns, text, venues = row

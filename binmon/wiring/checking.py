@@ -167,7 +167,9 @@ def _check_binance(config: Config, tell: Tell) -> list[str]:
     stream: UserStreamVenue | None = None
     if ws_url:
         stream = BinanceUserStream(ws_url, signer, venue_ms=clock.venue_ms, logs_on=section.session_logon)
-    return _check_account(config, _Side(trading, environment, resynchronise, stream, "ws_api"), stop, tell)
+    return _check_account(
+        config, _Side(trading, environment, resynchronise, stream, "ws_api", bool(section.endpoints.ws_api)), stop, tell
+    )
 
 
 def _check_bybit(config: Config, tell: Tell) -> list[str]:
@@ -194,19 +196,20 @@ def _check_bybit(config: Config, tell: Tell) -> list[str]:
         named_environment=section.environment,
     )
     stream = BybitUserStream(stream_url, signer, venue_ms=clock.venue_ms) if stream_url else None
-    side = _Side(trading, trading.environment, resynchronise, stream, "private_stream")
+    side = _Side(trading, trading.environment, resynchronise, stream, "private_stream", bool(own.private_stream))
     return _check_account(config, side, stop, tell)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What of a venue needs a key. ``stream_key`` is that of ``venues.NAME.endpoints``."""
+    """What of a venue needs a key. ``stream_key`` is that of ``venues.NAME.endpoints``; ``names_stream``: it is there."""
 
     trading: TradingVenue
     environment: str
     resynchronise: Callable[[], object]
     stream: UserStreamVenue | None
     stream_key: str
+    names_stream: bool
 
 
 def _check_account(config: Config, side: _Side, stop: threading.Event, tell: Tell) -> list[str]:
@@ -235,7 +238,8 @@ def _check_account(config: Config, side: _Side, stop: threading.Event, tell: Tel
         problems.append(f"venues.{name}.api_key: the key may not trade: allow trading in its settings at the venue")
     else:
         tell(f"{name}: key accepted; it may not trade, which binmon order needs")
-    if stream is not None and not problems:
+    # where no orders are timed, nothing needs the stream: it is tried where somebody has named it
+    if stream is not None and not problems and (is_timed or side.names_stream):
         problems += _subscription(key, stream, trading, tell)
     return problems
 
