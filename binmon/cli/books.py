@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from binmon.cli import tables
+from binmon.cli import streams, tables
 from binmon.cli.declaring import add_config, declare
 from binmon.errors import ConfigError
 
@@ -177,8 +177,8 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(f"binmon books: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
-    except BrokenPipeError:
-        raise  # whoever reads our output has seen enough: no fault of the recordings
+    except (BrokenPipeError, streams.OutputFailed):
+        raise  # no fault of the recordings
     except (OSError, ValueError) as error:
         print(f"binmon books: {directory}: {error}", file=sys.stderr)
         return _FAILED
@@ -195,8 +195,10 @@ def _ls(dataset: BookDataset, args: argparse.Namespace) -> int:
 
 def _show(dataset: BookDataset, args: argparse.Namespace) -> int:
     _check_time("--at", args.at)
+    symbol = _symbol(dataset, args)
+    _check_symbol(dataset, symbol, args.venue)
     try:
-        book = dataset.book(_symbol(dataset, args), at=args.at, update_id=args.update_id, venue=args.venue)
+        book = dataset.book(symbol, at=args.at, update_id=args.update_id, venue=args.venue)
     except LookupError as error:
         raise _Wrong(str(error)) from error
     if args.json:
@@ -213,6 +215,8 @@ def _export(dataset: BookDataset, args: argparse.Namespace) -> int:
     from binmon.recorder.files import rfc3339
     from binmon.recorder.tables import integers
 
+    if args.json and args.to == "csv":
+        raise _Wrong("--json and --to csv exclude each other")
     _check_time("--start", args.start)
     _check_time("--end", args.end)
     symbol = _symbol(dataset, args)
@@ -351,9 +355,12 @@ def _check_symbol(dataset: BookDataset, symbol: str, venue: str | None) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return number
 
 

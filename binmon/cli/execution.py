@@ -84,7 +84,11 @@ def console() -> Any:
     """Where tables go; a pipe has no width, so lines are not folded there."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # what to do about it is the command's to say; rich would end the process
+
+    return Screen(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def say(command: str, text: str) -> None:

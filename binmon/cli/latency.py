@@ -92,7 +92,8 @@ def parse_since(text: str, now_ns: int) -> int:
             since_ns = now_ns - round(float(age[1]) * _UNITS_S[age[2]] * 1e9)
         else:
             moment = datetime.fromisoformat(text.strip())
-            whole = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            # in UTC, as what is beyond the years that there are shows then
+            whole = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
             since_ns = int(whole.timestamp()) * 10**9 + whole.microsecond * 1000
     except (ValueError, OverflowError):
         expected = "expected an age such as 90s, 15m, 24h or 7d, or a time such as 2026-01-02T03:04:05Z"

@@ -10,11 +10,12 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from binmon import __version__
+from binmon.cli import streams
 from binmon.cli.declaring import EXIT_STATUSES, HelpFormatter, add_config, epilog
 from binmon.errors import BinmonError, ConfigError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG = 0, 1, 2
 """Exit statuses: done; failed while running; command line or configuration wrong; a check found problems."""
 INTERRUPTED = 130
+_NEED_NO_OUTPUT = ("run",)  # the log of the daemon may go into a file alone
 
 COMMANDS: dict[str, str] = {
     "run": "the daemon in the foreground",
@@ -56,6 +58,7 @@ class Arguments(argparse.Namespace):
     """The parsed command line, which can load the configuration that it names."""
 
     config: Path | str | None = None
+    needs_output: bool = True
     _loaded: LoadedConfig | None = None
 
     def load_full_config(self) -> LoadedConfig:
@@ -73,13 +76,32 @@ class Arguments(argparse.Namespace):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    streams.prepare()
     arguments = sys.argv[1:] if argv is None else argv
     args = Arguments()
+    status = _status_of(lambda: _run(arguments, args), args)
+    # also of help, and of what was printed before an error
+    return _status_of(_flush, args) or status
+
+
+def _run(arguments: Sequence[str], args: Arguments) -> int:
+    _parser(arguments).parse_args(arguments, namespace=args)
+    if args.needs_output:
+        streams.require_output()
+    else:
+        streams.do_without_output()
+    return int(args.run_command(args))
+
+
+def _flush() -> int:
+    streams.flush_output()
+    return DONE
+
+
+def _status_of(step: Callable[[], int], args: Arguments) -> int:
+    """What ``step`` returns, or the exit status of the error that it ends by, which is said."""
     try:
-        _parser(arguments).parse_args(arguments, namespace=args)
-        status = int(args.run_command(args))
-        sys.stdout.flush()
-        return status
+        return step()
     except SystemExit as stopped:  # argparse: 0 after --help and --version, 2 after a mistake
         return stopped.code if isinstance(stopped.code, int) else WRONG
     except ConfigError as error:
@@ -90,10 +112,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does: no fault of ours, and nothing more to say. What is
-        # still buffered must not fail again when the interpreter ends.
-        _discard_output()
+        # the reader of our output went away, as `head` does: no fault of ours, and nothing more to say
+        streams.discard_output()
         return FAILED
+    except streams.OutputFailed as error:
+        streams.discard_output()
+        return _say(error, FAILED)
 
 
 def _say(error: BaseException, status: int) -> int:
@@ -105,16 +129,6 @@ def _say(error: BaseException, status: int) -> int:
         # the line `Status:` of `systemctl status`, which outlives the process
         ServiceManager.of(os.environ).tell(STATUS=text)
     return status
-
-
-def _discard_output() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    except (OSError, ValueError):
-        return  # standard output is no file, so nothing is flushed at the end
-    finally:
-        os.close(nowhere)
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -156,7 +170,7 @@ def _add_command(name: str, subparsers: Any) -> None:
     module = importlib.import_module(f"binmon.cli.{name}")
     module.add_parser(subparsers)
     command: argparse.ArgumentParser = subparsers.choices[name]
-    command.set_defaults(run_command=module.run)
+    command.set_defaults(run_command=module.run, needs_output=name not in _NEED_NO_OUTPUT)
     try:
         add_config(command)
     except argparse.ArgumentError:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from binmon.cli import tables
+from binmon.cli import streams, tables
 from binmon.cli.declaring import add_config, declare
 from binmon.cli.execution import (
     SIDES,
@@ -24,11 +24,14 @@ from binmon.cli.execution import (
     show_sent,
     size_of,
 )
-from binmon.errors import ConfigError
+from binmon.errors import BinmonError, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from binmon.cli.main import Arguments
     from binmon.execution.decisions import Decision
+    from binmon.execution.outcomes import Outcome
     from binmon.execution.router import Sent
     from binmon.wiring.execution import Floor
 
@@ -48,6 +51,18 @@ _HISTORY = (  # `order look` wants the whole id
     tables.Column("average", leaves=5, right=True),
 )
 _NO_QUOTE = ("stale", "unsynced", "unreachable", "rate_limited", "crossed")  # of `binmon.execution.reasons.Reason`
+
+
+class ResultNotWritten(BinmonError):
+    """Orders were sent, and standard output did not take what came of them; ``str()`` says it in one line."""
+
+    def __init__(self, sent: Sequence[Sent], error: OSError) -> None:
+        self.sent, self.error = sent, error
+        super().__init__(sent, error)
+
+    def __str__(self) -> str:
+        orders = "; ".join(_in_short(one.outcome) for one in self.sent)
+        return f"{orders}; this result cannot be written to standard output: {self.error.strerror or 'nobody reads it'}"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -134,9 +149,17 @@ class _Ordering:
         given = self._given
         venue = None if given.venue == "best" else given.venue
         wish = Wish(given.symbol, OrderSide(given.action.upper()), size_of(given), venue, given.split)
-        status = self._go(self._floor.router.decide(wish))
-        if given.json:
-            print(json.dumps(self._document, ensure_ascii=False))
+        try:
+            status = self._go(self._floor.router.decide(wish))
+            if given.json:
+                print(json.dumps(self._document, ensure_ascii=False))
+            streams.flush_output()
+        except (streams.OutputFailed, BrokenPipeError) as error:
+            if not self._sent:
+                raise
+            # whoever cannot read what became of the order must not take it for unsent, and send it again
+            streams.discard_output()
+            raise ResultNotWritten(self._sent, error) from error
         return status
 
     def _go(self, decision: Decision) -> int:
@@ -169,6 +192,10 @@ class _Ordering:
         from binmon.execution.router import Moved, outcome_document
 
         assert decision.plan is not None
+        streams.flush_output()
+        if streams.is_unread():
+            say("order", "nothing was sent: nobody reads standard output")
+            return _FAILED
         try:
             result = self._floor.router.send(decision, self._given.id)
         except KeyboardInterrupt:
@@ -178,6 +205,7 @@ class _Ordering:
             say("order", f"nothing was sent: {result.detail}")
             self._document["moved"] = result.detail
             return _FAILED
+        self._sent += result
         self._document["orders"] += [outcome_document(one.outcome, one.shown) for one in result]
         if not self._given.json:
             show_sent(result, self._screen)
@@ -262,6 +290,14 @@ class _Ordering:
         if given.config is not None:
             words += ["-c", str(given.config)]
         return shlex.join(words)
+
+
+def _in_short(outcome: Outcome) -> str:
+    order = outcome.order
+    end = outcome.end.value.replace("_", " ") or "it is not known what became of it"
+    known = [f"status {outcome.status}"] if outcome.status else []
+    known += [] if outcome.order_id is None else [f"order {outcome.order_id}"]
+    return f"{order.venue} {order.client_order_id}: {end}" + (f" ({', '.join(known)})" if known else "")
 
 
 def _look(given: Any, floor: Floor, client_order_id: str) -> int:

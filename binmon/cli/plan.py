@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from binmon.config.plan import Change
 
 _DONE = 0
+_SYMBOL_KEYS = ("books.venue", "books.symbols", "latency.venue", "latency.symbol", "watch.candles", "watch.trades")
 _HEADINGS = {"live": "applied by a reload", "restart": "needs a restart"}
 
 
@@ -75,6 +76,8 @@ def run(args: Arguments) -> int:
         print("nothing changes")
     for key, reason in unused(new.config):
         print(f"# unused: {key}: {reason}")
+    if any(change.key in _SYMBOL_KEYS for change in changes):
+        print("# symbols are not checked here, and unknown ones are refused: binmon check --connect asks the venues")
     if not secrets_compared:
         print("# secrets were not compared, as the daemon does not note them: --against FILE does")
     return _DONE

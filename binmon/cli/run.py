@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any, Literal
 
+from binmon.cli import streams
 from binmon.cli.declaring import add_config, declare
 from binmon.core import memory
 
@@ -46,15 +47,17 @@ def run(args: argparse.Namespace) -> int:
 
     # Of a crash in compiled code, and of a watchdog's SIGABRT, the stacks of all threads are left on standard error,
     # also when it is the main thread that hangs.
-    if sys.stderr is not None:  # else 2 may be anybody's file
-        faulthandler.enable(2)
+    faulthandler.enable(2)
     loaded = args.load_full_config()
     log_format: Literal["json", "console"] = args.log_format or ("console" if sys.stdout.isatty() else "json")
     set_up_log(loaded.config.logging, log_format, sys.stdout)
     # Short numpy calls of one worker beside a busy one wait for the interpreter's switch interval; the default of
     # 5 ms costs them most of their speed, and half a millisecond a whole market's.
     sys.setswitchinterval(0.0001)
-    return int(Daemon(loaded).run())
+    try:
+        return int(Daemon(loaded).run())
+    finally:
+        streams.drop_unwritten()  # the log has said that it could not be written
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):

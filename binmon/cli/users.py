@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from binmon.cli.declaring import add_config, declare
-from binmon.errors import BinmonError, ConfigError
+from binmon.errors import ConfigError
 
 if TYPE_CHECKING:
     from binmon.cli.main import Arguments
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DONE = 0
 
 
-class NotTyped(BinmonError):
+class NotTyped(ConfigError):
     """No usable password was given; ``str()`` is one line for people."""
 
 
@@ -74,8 +74,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: Arguments) -> int:
-    """Do it. Raises BinmonError with one line for whatever cannot be."""
-    from binmon.dashboard.accounts import Accounts
+    """Do it. Raises ConfigError with one line for what is wrong with the name, the password or the state database."""
+    from binmon.dashboard.accounts import AccountRefused, Accounts
     from binmon.state import State
 
     path = Path(args.load_config().state.path)
@@ -85,6 +85,8 @@ def run(args: Arguments) -> int:
     state = State(path)
     try:
         return _ACTIONS[action](Accounts(state), args)
+    except AccountRefused as error:
+        raise ConfigError(str(error)) from error
     finally:
         state.close()
 

@@ -42,6 +42,7 @@ _STEPS = (
 )
 _COLUMNS = ("venue", "symbol", "client_order_id", "side", "quantity", "sent_ns", "class", "order_status", "detail")
 _SELECT = f"SELECT {', '.join((*_COLUMNS, *_FIGURES))} FROM latency_orders"
+_LATEST_NS = 2**63 - 1  # the largest integer of SQLite, in the year 2262
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -177,7 +178,7 @@ class LedgerReader:
         with self._or_say():
             found = self._connection.execute(
                 "SELECT count(*) FROM latency_orders WHERE class IS NULL AND sent_ns >= ? AND sent_ns < ?",
-                (start_ns, end_ns),
+                _span(start_ns, end_ns),
             ).fetchone()
         return int(found[0])
 
@@ -213,7 +214,12 @@ def current_boot_id() -> str:
 
 
 def _settled(start_ns: int, end_ns: int) -> tuple[str, tuple[int, int]]:
-    return f"{_SELECT} WHERE class IS NOT NULL AND sent_ns >= ? AND sent_ns < ? ORDER BY sent_ns", (start_ns, end_ns)
+    statement = f"{_SELECT} WHERE class IS NOT NULL AND sent_ns >= ? AND sent_ns < ? ORDER BY sent_ns"
+    return statement, _span(start_ns, end_ns)
+
+
+def _span(start_ns: int, end_ns: int) -> tuple[int, int]:
+    return min(start_ns, _LATEST_NS), min(end_ns, _LATEST_NS)
 
 
 def _measurement(row: Row) -> Measurement:

@@ -11,6 +11,7 @@ import enum
 import json
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -148,7 +149,7 @@ def set_up(
     if _active.output is not None:
         _active.output.close()
     _active.output = Output(stream, appended)
-    _active.render = _Renderer(format, colours=_is_terminal(stream), with_file=file is not None)
+    _active.render = _Renderer(format, colours=_takes_colours(stream), with_file=file is not None)
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -249,9 +250,9 @@ def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
     return _active.render(logger, method, event)
 
 
-def _is_terminal(stream: IO[str]) -> bool:
+def _takes_colours(stream: IO[str]) -> bool:
     try:
-        return stream.isatty()
+        return stream.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
     except (ValueError, OSError):
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import threading
@@ -10,6 +11,20 @@ from collections.abc import Callable
 from typing import IO
 
 from binmon.telemetry.logfile import LogFile, to_stderr
+
+ESCAPE = "binmon.escape"
+"""How characters that an encoding lacks are written: as ``\\uXXXX``, which in JSON is the same text."""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    # JSON has no longer escapes: a character beyond the first 65536 is a pair of surrogates
+    data = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(data[::2], data[1::2], strict=True)), error.end
+
+
+codecs.register_error(ESCAPE, _escape)
 
 
 class Output:
@@ -71,7 +86,7 @@ class Output:
             try:
                 stream.write(line + "\n")
             except UnicodeEncodeError:
-                stream.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+                stream.write(line.encode("ascii", ESCAPE).decode("ascii") + "\n")
             stream.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self.lost += 1

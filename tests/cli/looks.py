@@ -53,12 +53,33 @@ def fault(sandbox: Sandbox, kind: str, **options: Any) -> None:
     assert answer.ok, answer.text
 
 
-def start(directory: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+def start(directory: Path, *arguments: str, environment: Any = None, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-W", "error", "-m", "binmon", *arguments]
+    return subprocess.Popen(command, cwd=directory, env=variables(environment), **options)
+
+
+def redirected(
+    directory: Path, redirection: str, *arguments: str, environment: Any = None
+) -> subprocess.CompletedProcess[bytes]:
+    """The command to its end, with what a shell makes of ``redirection``, such as ``>&-``."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-W", "error", "-m", "binmon", *arguments]
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env=variables(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+def variables(more: Any = None) -> dict[str, str]:
+    """The environment of a command, as it is everywhere; ``more`` is set as well."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "TZ": "America/New_York"}
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED"):
         variables.pop(name, None)
-    return subprocess.Popen(command, cwd=directory, env=variables, **options)
+    return {**variables, **(more or {})}
 
 
 @contextmanager
@@ -101,10 +122,13 @@ def run(directory: Path, *arguments: str) -> tuple[int, list[dict[str, Any]], st
 class Terminal:
     """A pseudo terminal with somebody before it, and a command in it."""
 
-    def __init__(self, directory: Path, *arguments: str, columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, columns: int = 80, rows: int = 24, environment: Any = None
+    ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.process = start(directory, *arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        self.process = start(directory, *arguments, environment=environment, **streams, start_new_session=True)
         os.close(theirs)
         self.seen = b""
 
@@ -158,8 +182,10 @@ class Terminal:
 
 
 @contextmanager
-def terminal(directory: Path, *arguments: str, columns: int = 80, rows: int = 24) -> Iterator[Terminal]:
-    made = Terminal(directory, *arguments, columns=columns, rows=rows)
+def terminal(
+    directory: Path, *arguments: str, columns: int = 80, rows: int = 24, environment: Any = None
+) -> Iterator[Terminal]:
+    made = Terminal(directory, *arguments, columns=columns, rows=rows, environment=environment)
     try:
         yield made
     finally:

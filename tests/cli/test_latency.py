@@ -1,12 +1,18 @@
-"""``binmon latency --html`` on a ledger that is young."""
+"""``binmon latency --html`` on a ledger that is young, and times that no order can have."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
+import pytest
+
+from binmon.cli.main import main
+from binmon.latency.ledger import ProbeLedger
 from binmon.latency.measurement import Measurement
 from binmon.latency.report import ReportRange, html_report
+from binmon.state import State
 from tests.latency.messages import WALL, S, measurement
 
 DAY = 24 * 3600 * S
@@ -39,3 +45,27 @@ def test_an_axis_is_a_minute_at_least() -> None:
 def test_an_axis_never_begins_before_what_was_asked_for() -> None:
     found = places(sent(0, DAY // S), WALL, WALL + DAY)
     assert found[0] == 62, "on the edge"
+
+
+@pytest.mark.parametrize(
+    ("since", "status", "said"),
+    [
+        ("2262-04-11T23:47:16Z", 0, "no orders were settled since 2262-04-11T23:47:16Z\n"),
+        ("2262-04-12", 0, "no orders were settled since 2262-04-12T00:00:00Z\n"),
+        ("9999-12-31T23:59:59Z", 0, "no orders were settled since 9999-12-31T23:59:59Z\n"),
+        ("9999-12-31T23:59:59-01:00", 2, ""),
+    ],
+)
+def test_since_a_time_that_is_far_ahead(
+    since: str, status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = State(tmp_path / "state.db")
+    ProbeLedger(state)
+    state.close()
+    (tmp_path / "config.yaml").write_text(f"state: {{path: {tmp_path}/state.db}}\n")
+    page = tmp_path / "page.html"
+    words = ["latency", "-c", str(tmp_path / "config.yaml"), "--html", str(page), "--since", since]
+    assert main(words) == status
+    out, err = capsys.readouterr()
+    assert out == said and page.exists() is (status == 0)
+    assert status == 0 or "--since: expected an age such as" in err

@@ -81,7 +81,7 @@ def test_errors_become_exit_statuses(
 
     module = types.SimpleNamespace(add_parser=add_parser, run=run)
     monkeypatch.setattr(command_line.importlib, "import_module", lambda name: module)
-    monkeypatch.setattr(command_line, "_discard_output", lambda: None)
+    monkeypatch.setattr(command_line.streams, "discard_output", lambda: None)
     assert main(["books", "-c", "own.yaml"]) == status
     assert capsys.readouterr().err == said
 
@@ -92,3 +92,12 @@ def test_sandbox_keeps_its_own_options(capsys: pytest.CaptureFixture[str]) -> No
     assert "--rest-port" in out
     assert "the same keys as these options" in out
     assert main(["sandbox", "--rest-port", "70000"]) == 2
+
+
+def test_a_file_of_the_sandbox_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sandbox.yaml"
+    path.write_bytes(b"seed: 7\nsymbols: \xff\xfe\n")
+    assert main(["sandbox", "-c", str(path)]) == 2
+    assert capsys.readouterr().err == f"binmon: {path}:2: expected a YAML file in UTF-8, and it is not UTF-8\n"
+    assert main(["sandbox", "-c", str(tmp_path / "missing")]) == 2
+    assert "expected a readable file" in capsys.readouterr().err

@@ -19,6 +19,7 @@ venues: {binance: {api_secret: hunter3}}
 books: {symbols: [BTCUSDT, SOLUSDT], depth: 100}
 latency: {threshold_ms: 700}
 """
+SYMBOLS = "# symbols are not checked here, and unknown ones are refused: binmon check --connect asks the venues"
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,7 @@ def test_against_a_file(capsys: pytest.CaptureFixture[str]) -> None:
         "needs a restart:",
         "  venues.binance.api_secret: another value (not shown)",
         "  books.depth: 5000 -> 100",
+        SYMBOLS,
     ]
     assert not Path("data").exists()  # a plan leaves nothing behind
 
@@ -115,11 +117,13 @@ def test_against_what_the_daemon_has_noted(capsys: pytest.CaptureFixture[str], t
         "  latency.threshold_ms: 5000 -> 700",
         "needs a restart:",
         "  books.depth: 5000 -> 100",
+        SYMBOLS,
         "# secrets were not compared, as the daemon does not note them: --against FILE does",
     ]
     Path("config.yaml").write_text(RUNNING)
     assert main(["plan"]) == 0
-    assert "nothing changes" in capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    assert "nothing changes" in lines and SYMBOLS not in lines
     assert b"hunter" not in Path("data/state.db").read_bytes()
 
 

@@ -73,9 +73,9 @@ def test_what_is_refused(run: Run, capsys: pytest.CaptureFixture[str], name: str
 
 def test_a_second_one_of_the_same_name(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("add", "anna", "--password-stdin", typed=f"{PASSWORD}\n") == 0
-    assert run("add", "anna", "--password-stdin", typed=f"{PASSWORD}\n") == 1
+    assert run("add", "anna", "--password-stdin", typed=f"{PASSWORD}\n") == 2
     assert "there is a user anna already" in capsys.readouterr().err
-    assert run("remove", "nobody") == 1
+    assert run("remove", "nobody") == 2
     assert "there is no user nobody" in capsys.readouterr().err
 
 
@@ -98,13 +98,13 @@ def test_a_password_is_typed_twice(
     answers = iter([PASSWORD, "another-one-entirely", PASSWORD, PASSWORD])
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
     monkeypatch.setattr(io, "StringIO", Terminal)
-    assert run("add", "anna") == 1
+    assert run("add", "anna") == 2
     assert "not the same" in capsys.readouterr().err
     assert run("add", "anna") == 0
 
 
 def test_without_a_terminal_it_says_how(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("add", "anna") == 1
+    assert run("add", "anna") == 2
     assert "--password-stdin" in capsys.readouterr().err
 
 
