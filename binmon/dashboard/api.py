@@ -17,10 +17,10 @@ from binmon.dashboard.accounts import AccountRefused
 from binmon.dashboard.feed import tops
 from binmon.dashboard.hub import Hub
 from binmon.dashboard.memory import Memory
-from binmon.dashboard.pages import check_interval, check_symbol
+from binmon.dashboard.pages import check_book, check_interval, check_symbol
 from binmon.dashboard.problems import Refused
 from binmon.dashboard.server import OPENING, Opening
-from binmon.dashboard.sources import Sources
+from binmon.dashboard.sources import Sources, SymbolEntry
 from binmon.dashboard.streams import StreamServer
 from binmon.dashboard.topics import Topic, TopicKind
 from binmon.messages import BookView
@@ -68,6 +68,7 @@ def _market(sources: Sources, hub: Hub, memory: Memory) -> dict[str, View]:
             if (not venue or one.venue == venue)
             and (not search or search in one.symbol.upper() or search in (one.base.upper(), one.quote.upper()))
         ]
+        entries.sort(key=_order(sources, search))
         rows = [documents.symbol(one, new=(one.venue, one.symbol) in new) for one in entries[:limit]]
         return jsonify(symbols=rows, new_count=len(fresh), total=len(entries), as_of_ms=as_of_ms)
 
@@ -96,8 +97,7 @@ def _market(sources: Sources, hub: Hub, memory: Memory) -> dict[str, View]:
     def book() -> Answer:
         venue, symbol = _market_of(sources)
         levels = _integer("levels", 100, 1, 5_000)
-        if (venue, symbol) not in sources.book_states():
-            raise Refused(404, "no_book", f"the book of {venue} {symbol} is not kept: add it to books.symbols")
+        check_book(sources, venue, symbol)
         answers: queue.SimpleQueue[BookView | None] = queue.SimpleQueue()
         view = None
         if sources.ask_book(venue, symbol, levels, answers.put):
@@ -206,10 +206,8 @@ def _streams(sources: Sources, hub: Hub, streams: StreamServer) -> dict[str, Vie
                 check_symbol(sources, one.venue, one.symbol)
             if one.kind is TopicKind.CANDLES:
                 check_interval(sources, one.venue, one.interval)
-            if one.kind is TopicKind.BOOK and (one.venue, one.symbol) not in sources.book_states():
-                raise Refused(
-                    404, "no_book", f"the book of {one.venue} {one.symbol} is not kept: add it to books.symbols"
-                )
+            if one.kind is TopicKind.BOOK:
+                check_book(sources, one.venue, one.symbol)
         answer = Response(content_type="text/event-stream; charset=utf-8")
         answer.headers["X-Accel-Buffering"] = "no"  # nginx hands on what it gets at once
         if request.method == "HEAD":
@@ -261,6 +259,26 @@ def _market_of(sources: Sources) -> tuple[str, str]:
     venue, symbol = _text("venue"), _text("symbol")
     check_symbol(sources, venue, symbol)
     return venue, symbol
+
+
+def _order(sources: Sources, search: str) -> Callable[[SymbolEntry], tuple[bool, ...]]:
+    """What a search most likely means comes first; all else stays in its order. ``search`` is in capitals."""
+    venue, _, symbol = request.args.get("beside", "").partition(":")
+    beside = sources.instruments(venue).get(symbol)
+    quote = "" if beside is None else beside.quote
+
+    def key(one: SymbolEntry) -> tuple[bool, ...]:
+        name = one.symbol.upper()
+        return (
+            name != search,
+            one.status == "DELISTED",
+            one.venue != venue,
+            one.base.upper() != search,
+            not name.startswith(search),
+            one.quote != quote,
+        )
+
+    return key
 
 
 def _topic(text: str) -> Topic:

@@ -184,7 +184,8 @@ OPERATIONS: tuple[Operation, ...] = (
         an_object({"symbols": a_list(_SYMBOL_ROW), "new_count": COUNT, "total": COUNT, "as_of_ms": _AS_OF_MS}),
         (
             Parameter("venue", "Only of this venue"),
-            Parameter("search", "Only those with this in their symbol, base or quote"),
+            Parameter("search", "Only those with this in their symbol, base or quote; what fits best comes first"),
+            Parameter("beside", "`VENUE:SYMBOL` that is looked at: its venue and its quote come first"),
             Parameter("new", "1: only what is new", {"type": "string", "enum": ["0", "1"]}),
             _limit(500, 10_000),
         ),

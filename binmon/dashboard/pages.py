@@ -48,6 +48,21 @@ def check_interval(sources: Sources, venue: str, interval: str) -> None:
         raise Refused(404, "unknown_interval", f"{venue} has no candles of {_shown(interval)}: {expected}")
 
 
+def why_no_book(sources: Sources, venue: str, symbol: str) -> str:
+    """That a book is not kept, and what to do about it; empty for one that is kept."""
+    if (venue, symbol) in sources.book_states():
+        return ""
+    # no key is named: it may be books.symbols, or the symbols of an entry of books.venue
+    return f"the book of {venue} {symbol} is not kept: add it to the books of {venue} in the configuration"
+
+
+def check_book(sources: Sources, venue: str, symbol: str) -> None:
+    """Raise Refused for a book that is not kept."""
+    reason = why_no_book(sources, venue, symbol)
+    if reason:
+        raise Refused(404, "no_book", reason)
+
+
 def _shown(text: str) -> str:
     return repr(text[:40])
 
@@ -104,7 +119,9 @@ def make_pages(access: Access, sources: Sources, streams: StreamServer, assets: 
 
     @pages.get("/book")
     def book() -> str:
-        return page("book", **chosen("book"))
+        found = chosen("book")
+        refusal = why_no_book(sources, found["venue"], found["symbol"]) if found["symbol"] else ""
+        return page("book", **found, refusal=refusal)  # a page all the same: it shows the book once it is kept
 
     @pages.get("/latency")
     def latency() -> str:

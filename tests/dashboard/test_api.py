@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -98,6 +99,51 @@ def test_symbols(site: Site) -> None:
     assert browser.get("/api/symbols").json()["new_count"] == 0
     site.add_user("bert")
     assert site.browser("bert").get("/api/symbols").json()["new_count"] == 1, "each user for himself"
+
+
+def test_a_search_finds_first_what_it_most_likely_means(site: Site) -> None:
+    def entry(venue: str, base: str, quote: str = "USDT", status: str = "TRADING") -> SymbolEntry:
+        return SymbolEntry(venue, base + quote, base, quote, status, 1_000, "baseline")
+
+    browser = site.browser()
+    site.sources.instruments_of["bybit"] = {"BTCUSDT": instrument("BTCUSDT", "bybit")}
+    site.sources.entries = [
+        *(entry("binance", one) for one in ("BTC", "GONE", "SOL", "SOLV", "WSOL")),
+        *(entry("bybit", "SOL", one) for one in ("BRL", "EUR", "USDT")),
+        *(entry("bybit", one) for one in ("BTC", "SOLV")),
+        entry("bybit", "GONE", status="DELISTED"),
+    ]
+
+    def found(**params: str) -> list[str]:
+        rows = browser.get("/api/symbols", params=params).json()["symbols"]
+        return [f"{one['venue']} {one['symbol']}" for one in rows]
+
+    at_bybit = ["bybit SOLUSDT", "bybit SOLBRL", "bybit SOLEUR", "bybit SOLVUSDT"]
+    at_binance = ["binance SOLUSDT", "binance SOLVUSDT", "binance WSOLUSDT"]
+    assert found(search="sol", beside="bybit:BTCUSDT") == [*at_bybit, *at_binance]
+    assert found(search="sol", beside="binance:BTCUSDT")[:3] == at_binance
+    assert found(search="sol", beside="binance:BTCUSDT", limit="1") == ["binance SOLUSDT"]
+    assert found(search="BTCUSDT", beside="bybit:SOLEUR") == ["bybit BTCUSDT", "binance BTCUSDT"]
+    assert found(search="wsolusdt", beside="bybit:BTCUSDT") == ["binance WSOLUSDT"]
+    assert found(search="goneusdt", beside="bybit:BTCUSDT") == ["binance GONEUSDT", "bybit GONEUSDT"]
+    assert found(search="solusdt", limit="1") == ["binance SOLUSDT"], "exactly this one comes before all others"
+    assert found(search="btc", beside="nowhere:x") == ["binance BTCUSDT", "bybit BTCUSDT"]
+    assert found() == [f"{one.venue} {one.symbol}" for one in site.sources.entries], "in its order without a search"
+
+
+def test_a_book_that_is_not_kept_is_refused_with_advice_that_holds_for_every_configuration(site: Site) -> None:
+    browser = site.browser()
+    said = "the book of binance SOLUSDT is not kept: add it to the books of binance in the configuration"
+    assert error(browser, "/api/book", venue="binance", symbol="SOLUSDT") == (404, "no_book", said)
+    assert error(browser, "/api/stream", topics="book:binance:SOLUSDT") == (404, "no_book", said)
+
+    def refusal(symbol: str) -> str:
+        text = browser.get("/book", params={"venue": "binance", "symbol": symbol}).text
+        found = re.search(r'id="page-data">(.*?)</script>', text)
+        assert found is not None
+        return str(json.loads(found[1])["refusal"])
+
+    assert (refusal("SOLUSDT"), refusal("BTCUSDT")) == (said, "")
 
 
 def test_what_is_listed_after_the_list_was_read_stays_new(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_set_takes_what_was_typed(site: Site, page: Page) -> None:
 
 
 def test_a_book_that_is_not_kept_is_said_to_be(site: Site, page: Page) -> None:
-    said = "the book of binance BTCUSDT is not kept: add it to books.symbols"
+    said = "the book of binance BTCUSDT is not kept: add it to the books of binance in the configuration"
     page.route(
         "**/api/book?**",
         lambda route: route.fulfill(status=404, json={"error": {"code": "no_book", "message": said}}),
@@ -105,6 +105,15 @@ def test_a_book_that_is_not_kept_is_said_to_be(site: Site, page: Page) -> None:
     page.unroute("**/api/stream?**")
     expect(page.locator("#bids tr").first).to_be_visible()  # it is kept now, and what was said of it is gone
     expect(page.locator("#series-state")).to_have_text("live")
+
+
+def test_a_listed_symbol_without_a_book_costs_no_refused_request(site: Site, page: Page, watcher: Watcher) -> None:
+    log_in(page, site, "/book?venue=binance&symbol=PAUSEUSDT")
+    expect(page.locator("#series-state")).to_have_text("not kept")
+    expect(page.locator("#ladder-empty")).to_contain_text("add it to the books of binance")
+    expect(page.locator("#link-state")).to_have_text("Live")
+    page.wait_for_timeout(7_000)  # it is looked at whether it is kept by now
+    assert watcher.complaints == []
 
 
 def test_a_line_is_dragged_moved_by_keys_and_kept_for_the_user(site: Site, page: Page) -> None:

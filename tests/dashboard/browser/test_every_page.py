@@ -87,10 +87,16 @@ def test_axe_finds_nothing(site: Site, browser: Browser, scheme: Any) -> None:
             page.locator("#line-above").fill("1")  # beyond: the panel has its colour
             page.locator("#line-above").press("Enter")
             expect(page.locator("#panel")).to_have_attribute("data-side", "above", timeout=PATIENCE_MS)
+            page.locator("#line-below").fill("soon")
+            page.locator("#line-below").press("Enter")
+            expect(page.locator("#line-below-problem")).to_be_visible()
         if path == "/trades":
             page.get_by_label("My minimum price").fill("1")
             page.get_by_label("My minimum price").press("Enter")
             expect(page.locator("#panel")).to_have_attribute("data-side", "above", timeout=PATIENCE_MS)
+            page.get_by_label("My minimum price").fill("soon")
+            page.get_by_label("My minimum price").press("Enter")
+            expect(page.locator("#minimum-price-problem")).to_be_visible()
         found[path] = violations(page)
     page.goto(f"{site.url}/candles?venue=binance&symbol=BTCUSD")
     found["not found"] = violations(page)

@@ -278,6 +278,132 @@ def test_a_daemon_on_this_machine_is_reached_without_a_network(streaming: Page) 
     assert streaming.evaluate(STREAM + script) == [2, without, "offline", "connected"]
 
 
+HIDE = """
+    const hide = is => {
+        Object.defineProperty(document, "hidden", {configurable: true, get: () => is});
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+
+
+@pytest.fixture
+def timed(page: Page) -> Page:
+    """As `streaming`, with a clock that a test moves."""
+    page.clock.install()
+    serve_files(page)
+    page.goto(f"{HOST}/")
+    page.set_content(
+        '<script type="application/json" id="page-data">{}</script><div id="notices"></div><div id="announcer"></div>'
+    )
+    page.evaluate(f"() => {{{EVENTS}}}")
+    return page
+
+
+def start_stream(timed: Page, topics: str = "[]", needed: str = "false") -> None:
+    """A stream that is open, with what is told of it in `globalThis`."""
+    how = f"{{topics: {topics}, onEvent: () => {{}}, onReset: () => (loads += 1), onState, neededWhenHidden: () => {needed}}}"
+    timed.evaluate(
+        "async () => {"
+        '    const {LiveStream} = await import("/js/core/stream.js");'
+        "    Object.assign(globalThis, {states: [], loads: 0});"
+        "    const onState = (one, detail) => states.push(detail ? `${one}: ${detail}` : one);"
+        f"    globalThis.stream = new LiveStream({how});"
+        "    stream.start();"
+        '    sources.at(-1).tell("open");'
+        '    sources.at(-1).tell("hello", {}, "7");'
+        f"{HIDE}; globalThis.hide = hide;"
+        "}"
+    )
+
+
+def test_a_hidden_page_lets_go_of_its_stream_soon_and_goes_on_where_it_was(timed: Page) -> None:
+    start_stream(timed)
+    for _ in range(5):  # looks at another tab and back
+        timed.evaluate("hide(true)")
+        timed.clock.run_for(2_000)
+        timed.evaluate("hide(false), sources.at(-1).tell('status', {}, '8')")
+        timed.clock.run_for(1_000)
+    assert timed.evaluate("sources.length") == 1
+    timed.evaluate("hide(true)")
+    timed.clock.run_for(7_000)
+    assert timed.evaluate("[sources.length, sources[0].readyState, states.at(-1), loads]") == [1, 2, "paused", 1]
+    timed.clock.run_for(120_000)
+    timed.evaluate("hide(false), sources.at(-1).tell('open'), sources.at(-1).tell('hello', {}, '9')")
+    count, address, state, loads = timed.evaluate("[sources.length, sources[1].url, states.at(-1), loads]")
+    assert (count, state, loads) == (2, "connected", 1), "what was missed is told, and nothing is to be loaded"
+    assert "last_event_id=8" in address
+
+
+def test_a_hidden_page_that_is_needed_keeps_its_stream(timed: Page) -> None:
+    start_stream(timed, needed="true")
+    timed.evaluate("hide(true)")
+    for _ in range(10):
+        timed.clock.run_for(2_000)
+        timed.evaluate("sources.at(-1).tell('status', {}, '8')")
+    assert timed.evaluate("[sources.length, sources[0].readyState, states.at(-1)]") == [1, 1, "connected"]
+
+
+def test_a_hidden_page_that_is_refused_asks_no_more(timed: Page) -> None:
+    start_stream(timed)
+    timed.evaluate("globalThis.fetch = async () => Response.json({error: {message: 'too many'}}, {status: 429})")
+    timed.evaluate("hide(true), sources[0].readyState = 2, sources[0].tell('error')")
+    timed.clock.run_for(60_000)
+    assert timed.evaluate("[sources.length, states.at(-1)]") == [1, "paused"]
+
+
+def test_a_market_that_the_server_does_not_have_is_left_out_until_that_may_have_changed(timed: Page) -> None:
+    timed.evaluate("globalThis.fetch = async () => Response.json({error: {message: 'not kept'}}, {status: 404})")
+    start_stream(timed, topics="['book:binance:SOLUSDT', 'symbols']")
+
+    def topics() -> list[str]:
+        found = timed.evaluate("sources.map(one => new URL(one.url, location).searchParams.get('topics'))")
+        return [str(one) for one in found]
+
+    def refuse() -> None:
+        timed.evaluate("sources.at(-1).readyState = 2, sources.at(-1).tell('error')")
+        timed.clock.run_for(100)
+        timed.evaluate("sources.at(-1).tell('open'), sources.at(-1).tell('status', {}, '8')")
+
+    both, rest = "status,book:binance:SOLUSDT,symbols", "status,symbols"
+    refuse()
+    assert topics() == [both, rest]
+    asked = 2
+    for pause_s in (10, 20, 40, 80, 160, 300, 300):  # seldom, and ever more so
+        for _ in range(pause_s - 3):
+            timed.clock.run_for(1_000)
+            timed.evaluate("sources.at(-1).tell('status', {}, '9')")
+        assert len(topics()) == asked
+        assert timed.evaluate("states.at(-1)") == "refused: not kept"
+        timed.clock.run_for(5_000)
+        assert topics()[asked:] == [both]
+        refuse()
+        asked += 2
+    timed.evaluate("sources.at(-1).tell('error'), sources.at(-1).tell('open')")  # the daemon was away
+    assert topics()[asked:] == [both]
+    refuse()
+    timed.evaluate("stream.follow(['book:binance:SOLUSDT', 'symbols'])")  # the page knows better
+    assert topics()[asked:] == [both, rest, both]
+    loads = timed.evaluate("loads")
+    timed.evaluate("sources.at(-1).tell('open')")
+    assert timed.evaluate("[states.at(-1), loads]") == ["connected", loads + 1]
+
+
+def test_a_request_without_an_answer_is_said_to_have_none(timed: Page) -> None:
+    start = """async () => {
+        globalThis.fetch = () => new Promise(answer => (globalThis.answer = answer));
+        const {get} = await import("/js/core/api.js");
+        globalThis.done = get("/api/venues");
+    }"""
+    timed.evaluate(start)
+    notices = timed.locator("#notices")
+    timed.clock.run_for(9_000)
+    assert notices.inner_text() == ""
+    timed.clock.run_for(1_500)
+    assert "No answer: the daemon is down, or too many tabs of it are open." in notices.inner_text()
+    timed.evaluate("answer(Response.json({})), done.then(() => null)")
+    assert notices.inner_text() == ""
+
+
 SETTINGS = """async work => {
     let kept = {time: "local", candle_lines: {x: {above: "1", below: null}}, other: 5}, fails = 0;
     const asked = [];

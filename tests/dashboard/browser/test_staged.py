@@ -108,3 +108,150 @@ def test_a_line_of_a_page_that_could_not_read_the_settings_keeps_the_other_one(s
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     patches = [body for method, path, body in stage.asked if method == "PATCH"]
     assert patches[:1] == [{"candle_lines": {"binance:BTCUSDT:1m": {"above": "1100", "below": "90"}}}]
+
+
+LISTED = [(venue, symbol) for venue in ("binance", "bybit") for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")]
+
+
+def matching(parameters: dict[str, str]) -> dict[str, Any]:
+    """The symbols as the server finds them, those of the venue that is looked at first."""
+    search, here = parameters.get("search", "").upper(), parameters.get("beside", "").partition(":")[0]
+    found = [one for one in LISTED if search in one[1] and parameters.get("venue", one[0]) == one[0]]
+    found.sort(key=lambda one: one[0] != here)
+    rows = [{"venue": venue, "symbol": symbol, "status": "TRADING", "base": symbol[:3]} for venue, symbol in found]
+    return {"symbols": rows, "new_count": 0, "total": len(rows)}
+
+
+def at(venue: str, symbol: str) -> re.Pattern[str]:
+    return re.compile(rf"venue={venue}&symbol={symbol}\b")
+
+
+def test_enter_opens_what_stands_in_the_box_however_fast_it_was_typed(stage: Stage) -> None:
+    page, keyboard = stage.page, stage.page.keyboard
+    stage.answers |= {"/api/symbols": matching, "/api/trades": {"trades": []}}
+    box, options = page.locator("#symbol-search"), page.locator("#symbol-list li")
+
+    def start() -> None:
+        stage.open("trades", venue="binance", symbol="BTCUSDT")
+        box.fill("ETH")
+        expect(options).to_have_count(2)
+
+    start()
+    box.select_text()
+    keyboard.type("SOLUSDT")
+    keyboard.press("Enter")  # before the search for it
+    page.wait_for_url(at("binance", "SOLUSDT"))
+    start()
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")  # an entry that was moved to
+    page.wait_for_url(at("bybit", "ETHUSDT"))
+    start()
+    keyboard.press("ArrowDown")
+    box.select_text()
+    keyboard.type("xrp")
+    keyboard.press("Enter")  # that entry belongs to another text
+    page.wait_for_url(at("binance", "XRPUSDT"))
+    start()
+    box.fill("nothing")
+    box.press("Enter")
+    page.wait_for_url(at("binance", "NOTHING"))  # whose page says what was perhaps meant
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+@pytest.mark.parametrize(("typed", "symbol"), [("BTCUSDT", "BTCUSDT"), ("sol", "SOLUSDT")])
+def test_what_is_searched_is_opened_at_the_venue_that_is_looked_at(
+    stage: Stage, typed: str, symbol: str, is_slow: bool
+) -> None:
+    stage.answers |= {"/api/symbols": matching, "/api/trades": {"trades": []}}
+    stage.open("trades", venue="bybit", symbol="ETHUSDT")
+    box = stage.page.locator("#symbol-search")
+    box.fill(typed)
+    if is_slow:
+        expect(stage.page.locator("#symbol-list li").first).to_have_text(f"{symbol}bybit")
+    box.press("Enter")
+    stage.page.wait_for_url(at("bybit", symbol))
+
+
+def test_another_venue_keeps_the_symbol_where_it_lists_it(stage: Stage) -> None:
+    venues = [{"name": name, "books": ["BTCUSDT"], "intervals": []} for name in ("binance", "bybit")]
+    stage.answers |= {"/api/venues": {"venues": venues}, "/api/symbols": matching, "/api/trades": {"trades": []}}
+    for symbol, expected in (("SOLUSDT", "SOLUSDT"), ("ONLYUSDT", "BTCUSDT")):
+        stage.open("trades", venue="binance", symbol=symbol)
+        stage.page.locator("#venue").select_option("bybit")
+        stage.page.wait_for_url(at("bybit", expected))
+
+
+def test_a_phone_shows_the_venue_beside_the_symbol(stage: Stage) -> None:
+    row = {"symbol": "BTCUSDT", "base": "BTC", "quote": "USDT", "status": "TRADING", "first_seen_ms": 1, "new": False}
+    rows = [row | {"venue": venue} for venue in ("binance", "bybit")]
+    stage.answers["/api/symbols"] = {"symbols": rows, "new_count": 0, "total": 2, "as_of_ms": 1}
+    stage.page.set_viewport_size({"width": 390, "height": 844})
+    stage.open("symbols")
+    names = stage.page.locator("#symbols th")
+    expect(names).to_have_text(["BTCUSDT binance", "BTCUSDT bybit"], use_inner_text=True)
+    stage.page.set_viewport_size({"width": 1280, "height": 900})
+    expect(names).to_have_text(["BTCUSDT", "BTCUSDT"], use_inner_text=True)
+
+
+def test_a_book_that_is_not_kept_is_said_to_be_at_once_and_shown_once_it_is_kept(stage: Stage) -> None:
+    page, said = stage.page, "the book of binance SOLUSDT is not kept: add it"
+    venue: dict[str, Any] = {"name": "binance", "books": [], "intervals": []}
+    stage.answers["/api/venues"] = {"venues": [venue]}
+    stage.open("book", venue="binance", symbol="SOLUSDT", refusal=said)
+    state = page.locator("#series-state")
+    expect(state).to_have_text("not kept")
+    for panel in ("#ladder-empty", "#depth-empty"):
+        expect(page.locator(panel)).to_have_text(said)
+    expect(page.locator("#link-state")).to_have_text("Live")
+    assert page.evaluate("sources.map(one => one.url.includes('book'))") == [False]
+    assert not [one for one in stage.asked if one[1] == "/api/book"]
+    levels = {"bids": [["100", "1"]], "asks": [["101", "1"]], "synced": True, "update_id": 1, "age_ms": 1}
+    stage.answers["/api/book"] = levels
+    stage.answers["/api/venues"] = {"venues": [venue | {"books": ["SOLUSDT"]}]}
+    page.wait_for_function("sources.at(-1).url.includes('book%3Abinance%3ASOLUSDT')")
+    stage.tell("open")
+    expect(page.locator("#bids tr")).to_have_count(1)
+    expect(state).to_have_text("live")
+    stage.answers["/api/venues"] = {"venues": [venue]}
+    stage.answers["/api/book"] = 404
+    page.locator("#depth-levels").select_option("200")
+    expect(state).to_have_text("not kept")  # it is not any more
+    expect(page.locator("#bids tr")).to_have_count(0)
+
+
+REFUSED = ("1e3", "abc", "0", "99999999999999999999")
+
+
+def test_a_price_that_is_none_is_told_beside_it_until_it_is_mended(stage: Stage) -> None:
+    page = stage.page
+    candles = [[60_000 * minute, "100", "101", "99", "100", "1", True] for minute in range(3)]
+    stage.answers |= {"/api/candles": {"state": "live", "candles": candles}, "/api/trades": {"trades": []}}
+    stage.answers["/api/settings"] = 503  # one that keeps nothing would take the lines away again
+    market = {"venue": "binance", "symbol": "BTCUSDT", "interval": "1m"}
+
+    def check(field: str, held: str, nothing: str) -> None:
+        box, problem = page.locator(f"#{field}"), page.locator(f"#{field}-problem")
+        for instead in (nothing, held):
+            for typed in REFUSED:
+                box.fill(typed)
+                box.press("Enter")
+                expect(box).to_have_accessible_description(re.compile(f"^expected a price such as 65000.5; {instead}"))
+                expect(problem).to_have_role("alert")
+                expect(box).to_have_attribute("aria-invalid", "true")
+            box.fill("64000")
+            box.press("Enter")  # the second time it is what holds already
+            expect(problem).to_have_text("")
+            expect(box).not_to_have_attribute("aria-invalid", "true")
+        box.fill("abc")
+        box.press("Enter")
+        expect(problem).not_to_have_text("")
+        page.locator(f"#{field.removesuffix('-price')}-clear").click()
+        expect(problem).to_have_text("")
+        expect(box).to_have_value("")
+
+    stage.open("candles", **market, intervals=["1m"], price="close")
+    expect(page.locator("#market-price")).to_have_text("100.00")
+    for direction in ("above", "below"):
+        check(f"line-{direction}", "the line at 64,000.00 stays in force", "no line is set")
+    stage.open("trades", venue="binance", symbol="BTCUSDT")
+    check("minimum-price", "the minimum of 64,000 stays in force", "no minimum is set")

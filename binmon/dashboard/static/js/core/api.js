@@ -1,8 +1,12 @@
 // Requests to the server. Every failure becomes an ApiError with one line for people.
 
 import { pageData } from "./dom.js";
+import { clearNotice, notice } from "./notices.js";
 
 const TIMEOUT_MS = 20_000;
+const SLOW_MS = 10_000;
+// browsers have six connections to a host without HTTP/2, and a page's stream holds one: what is asked for then waits
+const NO_ANSWER = "No answer: the daemon is down, or too many tabs of it are open.";
 
 /** What the server, or the way to it, said. `status` 0: the server was not reached. */
 export class ApiError extends Error {
@@ -33,6 +37,7 @@ async function request(method, path, body, keepalive = false) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = pageData.csrf ?? document.querySelector("input[name='csrf']")?.value ?? "";
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const slow = setTimeout(() => notice("no-answer", NO_ANSWER, "warn"), SLOW_MS);
   let answer;
   try {
     answer = await fetch(path, {
@@ -48,7 +53,10 @@ async function request(method, path, body, keepalive = false) {
     if (!navigator.onLine) throw new ApiError(0, "offline", "You are offline.");
     if (error.name === "TimeoutError") throw new ApiError(0, "timeout", "The server did not answer within 20 seconds.");
     throw new ApiError(0, "unreachable", "The server cannot be reached.");
+  } finally {
+    clearTimeout(slow);
   }
+  clearNotice("no-answer");
   if (answer.status === 401) {
     leaveToLogin();
     throw new ApiError(401, "not_logged_in", "The session has ended; log in again.");

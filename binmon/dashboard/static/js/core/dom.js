@@ -77,6 +77,13 @@ export function setFacts(list, facts) {
   );
 }
 
+/** Say beside an input (in the element `<its id>-problem`) what is wrong with what was typed; "" takes it back. */
+export function setProblem(input, text) {
+  if (text) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
+  setText(byId(`${input.id}-problem`), text);
+}
+
 /** A word with a dot in the colour of its level. */
 export function stateMark(word, level) {
   return make("span", { class: "state", dataset: { level } }, make("span", { text: word }));

@@ -40,6 +40,11 @@ export function readPrice(typed) {
   return plain;
 }
 
+/** What to say of a text that `readPrice` does not take; `instead` is what holds now. */
+export function notAPrice(instead) {
+  return `expected a price such as 65000.5; ${instead}`;
+}
+
 /** A whole number with separators. */
 export function count(value) {
   return Number.isFinite(value) ? grouped(String(Math.round(value))) : DASH;

@@ -64,19 +64,37 @@ function wireVenues(venues) {
   for (const one of venues) select.append(make("option", { value: one.name, text: one.name }));
   select.value = market.venue;
   byId("venue-field").hidden = false;
-  select.addEventListener("change", () => {
+  select.addEventListener("change", async () => {
     const chosen = venues.find((one) => one.name === select.value);
-    const symbol = chosen?.books?.includes(market.symbol) ? market.symbol : (chosen?.books?.[0] ?? "");
-    location.assign(addressAt(select.value, symbol));
+    const symbol = await symbolAt(chosen);
+    if (select.value === chosen.name) location.assign(addressAt(chosen.name, symbol));
   });
 }
 
-/** The search box: a combobox with a list of what matches, by keyboard or pointer. */
+/** The symbol of this page where the venue lists it as well, otherwise one whose book is kept there. */
+async function symbolAt(venue) {
+  if (venue.books.includes(market.symbol)) return market.symbol;
+  try {
+    // what is the same as the search comes first
+    const [first] = (await get("/api/symbols", { venue: venue.name, search: market.symbol, limit: 1 })).symbols;
+    if (first?.symbol === market.symbol && first.status !== "DELISTED") return market.symbol;
+  } catch {
+    // what is known of its books will do
+  }
+  return venue.books[0] ?? "";
+}
+
+/**
+ * The search box: a combobox with a list of what matches, by keyboard or pointer. Enter opens what stands in the box, or
+ * the entry that was moved to, however fast it was typed: where the list is still about another text, it is waited for.
+ */
 function wireSearch() {
   const box = byId("symbol-search");
   const list = byId("symbol-list");
   let found = [];
+  let answered = null; // the text that `found` is about
   let active = -1;
+  let moved = false; // whether `active` is the user's choice, not only the first of the list
   let timer = 0;
   let turn = 0;
 
@@ -121,22 +139,40 @@ function wireSearch() {
     list.hidden = false;
     box.setAttribute("aria-expanded", "true");
   };
+  const take = (text, symbols, message) => {
+    found = symbols;
+    answered = text;
+    moved = false;
+    show(message);
+    point(found.length && text ? 0 : -1);
+  };
   const search = async () => {
+    clearTimeout(timer);
     const mine = ++turn;
+    const text = box.value.trim();
     try {
-      const answer = await get("/api/symbols", { search: box.value.trim(), limit: MOST });
-      if (mine !== turn || document.activeElement !== box) return;
-      found = answer.symbols;
-      show("no symbol matches");
-      point(found.length && box.value.trim() ? 0 : -1);
+      const answer = await get("/api/symbols", { search: text, beside: `${market.venue}:${market.symbol}`, limit: MOST });
+      if (mine === turn && document.activeElement === box) take(text, answer.symbols, "no symbol matches");
     } catch (error) {
-      if (mine !== turn) return;
-      found = [];
-      show(error.message);
+      if (mine === turn) take(text, [], error.message);
     }
+  };
+  const open = async () => {
+    const typed = box.value.trim();
+    if (moved && answered === typed && !list.hidden) {
+      choose(found[active]);
+      return;
+    }
+    if (typed === "") return;
+    if (answered !== typed) await search();
+    if (answered !== typed || box.value.trim() !== typed) return; // the box was left, or more was typed
+    const name = typed.toUpperCase();
+    const exact = found.find((one) => one.symbol.toUpperCase() === name);
+    choose(exact ?? found[0] ?? { symbol: name, venue: market.venue });
   };
 
   box.addEventListener("input", () => {
+    moved = false;
     clearTimeout(timer);
     timer = setTimeout(search, SEARCH_AFTER_MS);
   });
@@ -152,14 +188,14 @@ function wireSearch() {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden) void search();
-      else if (found.length) point((active + (event.key === "ArrowDown" ? 1 : -1) + found.length) % found.length);
+      else if (found.length) {
+        moved = true;
+        const step = event.key === "ArrowDown" ? 1 : -1;
+        point(active < 0 && step < 0 ? found.length - 1 : (active + step + found.length) % found.length);
+      }
     } else if (event.key === "Enter") {
       event.preventDefault();
-      const typed = box.value.trim().toUpperCase();
-      const exact = found.find((one) => one.symbol.toUpperCase() === typed);
-      if (!list.hidden && active >= 0) choose(found[active]);
-      else if (exact) choose(exact);
-      else if (typed) choose({ symbol: typed, venue: market.venue });
+      void open();
     } else if (event.key === "Escape") {
       close();
       box.value = market.symbol;

@@ -1,5 +1,7 @@
 // The live events of the server: one connection a page, resumed after a break where it was left, and started anew where
 // that is not possible. `status` comes every second whatever else is asked for, so silence means a dead connection.
+// A market that the server does not have (404) is left out, and asked for again when that may have changed: after a break,
+// when the page says so, and otherwise seldom.
 
 import { leaveToLogin } from "./api.js";
 
@@ -7,12 +9,15 @@ const KINDS = ["hello", "status", "candle", "candles", "trade", "book", "top", "
 const STALE_AFTER_MS = 6_000;
 const REOPEN_AFTER_MS = 20_000;
 const FIRST_LOAD_AFTER_MS = 4_000; // data are loaded even where no stream is to be had
-const HIDDEN_PAUSE_MS = 60_000;
+const HIDDEN_PAUSE_MS = 5_000; // long enough for a look at another tab and back
+const REFUSED_FIRST_MS = 10_000; // a daemon that starts refuses for a moment what it has a little later
+const REFUSED_LONGEST_MS = 300_000;
 const LONGEST_PAUSE_MS = 15_000;
 
 /**
  * States: "connecting", "connected", "reconnecting", "stale" (connected, but silent), "paused" (the page is hidden),
- * "offline" (the server is not reached, and the browser has no network), "refused" (with the server's reason).
+ * "offline" (the server is not reached, and the browser has no network), "refused" (with the server's reason; what is
+ * not refused may come all the same).
  */
 export class LiveStream {
   /**
@@ -29,6 +34,11 @@ export class LiveStream {
     this._lastId = "";
     this._heardAt = 0;
     this._state = "";
+    this._detail = "";
+    this._refusal = ""; // why the topics of a market are left out
+    this._refusals = 0; // in a row
+    this._refusedUntil = 0;
+    this._cut = false; // since it was open last
     this._failures = 0;
     this._retry = 0;
     this._loaded = false;
@@ -59,12 +69,18 @@ export class LiveStream {
   /** Follow other topics from now on; what came before them is not told. */
   follow(topics) {
     this._topics = [...new Set(["status", ...topics])];
+    this._askForAll();
+  }
+
+  _askForAll() {
+    this._refusal = "";
     this._lastId = "";
     this._reopen();
   }
 
   _address() {
-    const query = new URLSearchParams({ topics: this._topics.join(",") });
+    const topics = this._refusal ? this._topics.filter((one) => !isOfMarket(one)) : this._topics;
+    const query = new URLSearchParams({ topics: topics.join(",") });
     if (this._lastId) query.set("last_event_id", this._lastId);
     return `/api/stream?${query}`;
   }
@@ -76,6 +92,13 @@ export class LiveStream {
     this._heardAt = Date.now();
     source.addEventListener("open", () => {
       if (source !== this._source) return;
+      if (this._cut && this._refusal) {
+        this._cut = false;
+        this._askForAll(); // it may be another daemon, or have another configuration
+        return;
+      }
+      this._cut = false;
+      if (!this._refusal) this._refusals = 0;
       this._heard();
       this._failures = 0;
       // looked at now: when the browser connects again by itself, what was missed is told, and nothing is to be loaded
@@ -83,6 +106,7 @@ export class LiveStream {
     });
     source.addEventListener("error", () => {
       if (source !== this._source || this._leaving) return;
+      this._cut = true;
       this._move(navigator.onLine ? "reconnecting" : "offline");
       if (source.readyState === EventSource.CLOSED) void this._askWhy();
     });
@@ -123,7 +147,8 @@ export class LiveStream {
 
   _heard() {
     this._heardAt = Date.now();
-    this._move("connected");
+    if (this._refusal) this._move("refused", this._refusal);
+    else this._move("connected");
   }
 
   _firstLoad(again = false) {
@@ -147,28 +172,45 @@ export class LiveStream {
       }
       if (!answer.ok) {
         const said = await answer.json().catch(() => null);
-        this._move("refused", said?.error?.message ?? `the server answered ${answer.status}`);
+        const reason = said?.error?.message ?? `the server answered ${answer.status}`;
+        if (this._state === "paused") return;
+        this._move("refused", reason);
         if (answer.status === 429) pause = LONGEST_PAUSE_MS;
+        if (answer.status === 404 && this._leaveOutMarket(reason)) pause = 0;
       }
     } catch {
+      if (this._state === "paused") return;
       this._move(navigator.onLine ? "reconnecting" : "offline"); // not reached: tried again below
     } finally {
       clearTimeout(timer);
       abort.abort();
     }
-    if (!this._leaving && this._source === null) this._retry = setTimeout(() => this._source === null && this._open(), pause);
+    if (this._leaving || this._state === "paused" || this._source !== null) return;
+    this._retry = setTimeout(() => this._source === null && this._open(), pause);
+  }
+
+  /** Whether there was something to leave out: to ask for it every few seconds would change nothing. */
+  _leaveOutMarket(reason) {
+    if (this._refusal || !this._topics.some(isOfMarket)) return false;
+    this._refusal = reason;
+    this._refusedUntil = Date.now() + Math.min(REFUSED_LONGEST_MS, REFUSED_FIRST_MS * 2 ** this._refusals);
+    this._refusals += 1;
+    this._cut = false;
+    this._failures = 0;
+    return true;
   }
 
   _watch() {
-    if (this._leaving) return;
-    if (this._hiddenSince && Date.now() - this._hiddenSince > HIDDEN_PAUSE_MS && this._source && !this._neededWhenHidden()) {
+    if (this._leaving || this._state === "paused") return;
+    if (this._hiddenSince && Date.now() - this._hiddenSince > HIDDEN_PAUSE_MS && !this._neededWhenHidden()) {
       this._close(); // browsers allow six connections to a host: hidden pages leave theirs to the others
       this._move("paused");
       return;
     }
     if (this._source === null) return;
     const silent = Date.now() - this._heardAt;
-    if (silent > REOPEN_AFTER_MS) this._reopen(); // asleep for an hour, or a dead connection that nobody has ended
+    if (this._refusal && Date.now() > this._refusedUntil) this._askForAll();
+    else if (silent > REOPEN_AFTER_MS) this._reopen(); // asleep for an hour, or a dead connection that nobody has ended
     else if (silent > STALE_AFTER_MS && this._state === "connected") this._move("stale");
   }
 
@@ -179,8 +221,13 @@ export class LiveStream {
   }
 
   _move(state, detail = "") {
-    if (state === this._state && !detail) return;
+    if (state === this._state && detail === this._detail) return;
     this._state = state;
+    this._detail = detail;
     this._onState(state, detail);
   }
+}
+
+function isOfMarket(topic) {
+  return topic.includes(":");
 }

@@ -2,7 +2,7 @@
 
 import { Plot, quantityAxis } from "../charts/plot.js";
 import { get } from "../core/api.js";
-import { byId, make, makeBar, oncePerFrame, setBar, setData, setFacts, setText, syncChildren } from "../core/dom.js";
+import { byId, make, makeBar, oncePerFrame, pageData, setBar, setData, setFacts, setText, syncChildren } from "../core/dom.js";
 import { age, basisPoints, commonDecimals, compact, count, price as priceText } from "../core/format.js";
 import { Loader } from "../core/load.js";
 import { market, startMarketBar } from "../core/market.js";
@@ -11,6 +11,7 @@ import { colour } from "../core/theme.js";
 
 const ROWS = 12; // of the ladder, each side
 const DEEP_EVERY_MS = 2000;
+const KEPT_EVERY_MS = 5000; // how often it is looked at whether a book that is not kept is kept now
 const OLD_MS = 10_000; // a book that has had no update for so long is said to be old
 
 const topic = `book:${market.venue}:${market.symbol}`;
@@ -18,7 +19,9 @@ let book = null;
 let heardAt = 0;
 let deep = null; // a book with more levels, for the depth chart
 let link = "connecting";
-let refusal = ""; // why there is no book, where that will not change by itself
+let refusal = pageData.refusal ?? ""; // why there is no book, where that will not change by itself
+let following = market.symbol !== "" && refusal === "";
+let stream = null;
 const plot = new Plot(byId("depth"), "Depth of the book");
 
 const loader = new Loader({
@@ -26,11 +29,14 @@ const loader = new Loader({
   fetch: () => get("/api/book", { venue: market.venue, symbol: market.symbol, levels: 25 }),
   show: takeBook,
   apply: takeBook,
-  onError: (error) => {
-    refusal = error.status === 404 ? error.message : "";
-    refresh();
-  },
+  onError: (error) => takeRefusal(error.status === 404 ? error.message : ""),
 });
+
+function takeRefusal(reason) {
+  refusal = reason;
+  if (refusal) book = deep = null;
+  refresh();
+}
 
 function takeBook(news) {
   book = news;
@@ -81,7 +87,11 @@ function showLadder() {
   const empty = !book || (book.bids.length === 0 && book.asks.length === 0);
   byId("ladder-empty").hidden = !empty;
   setText(byId("ladder-empty"), refusal || (!loader.loaded ? "Loading …" : "No data yet."));
-  if (!book) return;
+  if (!book) {
+    for (const part of ["asks", "middle", "bids"]) byId(part).replaceChildren();
+    setText(byId("ladder-note"), "");
+    return;
+  }
   const bids = summed(book.bids.slice(0, ROWS)), asks = summed(book.asks.slice(0, ROWS));
   const most = Math.max(...bids.map((level) => level.sum), ...asks.map((level) => level.sum), 0);
   const all = [...book.bids.slice(0, ROWS), ...book.asks.slice(0, ROWS)];
@@ -125,8 +135,11 @@ function showDepth() {
   const usable = source && source.bids.length && source.asks.length;
   byId("depth-empty").hidden = Boolean(usable);
   byId("depth").hidden = !usable;
-  setText(byId("depth-empty"), refusal ? "No book." : !loader.loaded ? "Loading …" : "No data yet.");
-  if (!usable) return;
+  setText(byId("depth-empty"), refusal || (!loader.loaded ? "Loading …" : "No data yet."));
+  if (!usable) {
+    setText(byId("depth-note"), "");
+    return;
+  }
   const bids = points(source.bids), asks = points(source.asks);
   const min = bids.at(-1)[0], max = asks.at(-1)[0];
   const most = Math.max(bids.at(-1)[1], asks.at(-1)[1]) * 1.05;
@@ -199,10 +212,24 @@ async function loadDeep() {
   if (levels === "25" || document.hidden || market.symbol === "" || refusal) return;
   try {
     deep = await get("/api/book", { venue: market.venue, symbol: market.symbol, levels });
-  } catch {
+  } catch (error) {
     deep = null; // the live levels are shown instead, and the next turn asks again
+    if (error.status === 404) takeRefusal(error.message);
   }
   refresh();
+}
+
+/** A book that was not kept may be kept by now. The list of venues is asked, which has an answer in either case. */
+async function lookForBook() {
+  if (refusal === "" || document.hidden || stream === null) return;
+  try {
+    const { venues } = await get("/api/venues");
+    if (!venues.find((one) => one.name === market.venue)?.books.includes(market.symbol)) return;
+  } catch {
+    return; // the next turn asks again
+  }
+  following = true;
+  stream.follow([topic, "symbols"]); // the header counts symbols
 }
 
 byId("depth-levels").addEventListener("change", () => {
@@ -214,14 +241,16 @@ setInterval(loadDeep, DEEP_EVERY_MS);
 setInterval(refresh, 1000);
 void startMarketBar();
 refresh();
-await startShell({
-  topics: market.symbol ? [topic] : [],
+stream = await startShell({
+  topics: following ? [topic] : [],
   onEvent: (kind, data) => {
     if (kind === "book" && data.topic === topic) loader.take(data);
   },
-  onReset: () => market.symbol && void loader.load(),
+  onReset: () => following && void loader.load(),
   onLink: (state) => {
     link = state;
+    if (state === "refused" && following) void loader.load(); // says whether that is because of the book
     refresh();
   },
 });
+setInterval(lookForBook, KEPT_EVERY_MS);

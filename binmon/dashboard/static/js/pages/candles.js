@@ -4,8 +4,8 @@ import { CandleChart, haveLibrary } from "../charts/candle-chart.js";
 import { LineHandles } from "../charts/line-handles.js";
 import { get } from "../core/api.js";
 import { Crossing } from "../core/crossing.js";
-import { byId, make, oncePerFrame, pageData, setData, setText, syncChildren } from "../core/dom.js";
-import { clock, commonDecimals, moment, price as priceText, readPrice, zoneName } from "../core/format.js";
+import { byId, make, oncePerFrame, pageData, setData, setProblem, setText, syncChildren } from "../core/dom.js";
+import { clock, commonDecimals, moment, notAPrice, price as priceText, readPrice, zoneName } from "../core/format.js";
 import { Loader } from "../core/load.js";
 import { market, startMarketBar } from "../core/market.js";
 import { announce } from "../core/notices.js";
@@ -101,8 +101,10 @@ function currentPrice() {
 function setLine(direction, text, { save = true } = {}) {
   lines[direction] = text === null ? null : new Crossing(direction, text).follows(lines[direction], currentPrice());
   const input = byId(`line-${direction}`);
-  if (document.activeElement !== input) input.value = text === null ? "" : priceText(text, places);
-  input.removeAttribute("aria-invalid");
+  if (document.activeElement !== input) {
+    input.value = text === null ? "" : priceText(text, places);
+    setProblem(input, "");
+  }
   chart?.setLine(direction, text);
   handles?.set(direction, text);
   if (save) saveLine(direction, text);
@@ -147,17 +149,15 @@ function wireLines() {
   for (const direction of DIRECTIONS) {
     const input = byId(`line-${direction}`);
     const commit = () => {
-      if (input.value.trim() === "") {
-        if (lines[direction] !== null) setLine(direction, null);
+      const isEmpty = input.value.trim() === "";
+      const text = isEmpty ? null : readPrice(input.value);
+      if (text === null && !isEmpty) {
+        const kept = lines[direction]?.line ?? null;
+        setProblem(input, notAPrice(kept === null ? "no line is set" : `the line at ${priceText(kept, places)} stays in force`));
         return;
       }
-      const text = readPrice(input.value);
-      if (text === null) {
-        input.setAttribute("aria-invalid", "true");
-        announce("Not a price.");
-      } else if (text !== lines[direction]?.line) {
-        setLine(direction, text);
-      }
+      setProblem(input, "");
+      if (text !== (lines[direction]?.line ?? null)) setLine(direction, text);
     };
     input.addEventListener("change", commit);
     input.addEventListener("keydown", (event) => event.key === "Enter" && commit());

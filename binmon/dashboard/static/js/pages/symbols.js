@@ -69,7 +69,8 @@ function showList() {
   syncChildren(
     byId("symbols"), symbols, (one) => `${one.venue}:${one.symbol}`,
     (one) => make("tr", {},
-      make("th", { scope: "row" }, make("a", { href: candlesAddress(one), text: one.symbol }), make("span", { class: "new-mark", text: "new", hidden: true })),
+      make("th", { scope: "row" }, make("a", { href: candlesAddress(one), text: one.symbol }), " ",
+        make("small", { class: "narrow-only", text: one.venue }), make("span", { class: "new-mark", text: "new", hidden: true })),
       make("td", { class: "wide-only", text: one.base }), make("td", { class: "wide-only", text: one.quote }), make("td", {}, stateMark("", "")),
       make("td", { class: "wide-only", text: one.venue }), make("td", { class: "dim" }), make("td", { class: "wide-only dim" })),
     (row, one) => {

@@ -3,8 +3,8 @@
 import { line, linearTicks, Plot, timeLabel, timeTicks } from "../charts/plot.js";
 import { get } from "../core/api.js";
 import { Crossing } from "../core/crossing.js";
-import { byId, make, oncePerFrame, setData, setText, syncChildren } from "../core/dom.js";
-import { clock, commonDecimals, count, price as priceText, readPrice } from "../core/format.js";
+import { byId, make, oncePerFrame, setData, setProblem, setText, syncChildren } from "../core/dom.js";
+import { clock, commonDecimals, count, notAPrice, price as priceText, readPrice } from "../core/format.js";
 import { Loader } from "../core/load.js";
 import { market, startMarketBar } from "../core/market.js";
 import { announce } from "../core/notices.js";
@@ -65,8 +65,10 @@ function lookAt(some) {
 function setMinimum(text, { save = true } = {}) {
   minimum = text === null ? null : new Crossing("above", text).follows(minimum, trades.at(-1)?.[2]);
   const input = byId("minimum-price");
-  if (save || document.activeElement !== input) input.value = text === null ? "" : priceText(text);
-  input.removeAttribute("aria-invalid");
+  if (save || document.activeElement !== input) {
+    input.value = text === null ? "" : priceText(text);
+    setProblem(input, "");
+  }
   if (save) changeEntry("minimum_prices", key, text);
   lookAt(trades.slice(-1));
   refresh();
@@ -194,8 +196,7 @@ byId("minimum-form").addEventListener("submit", (event) => {
   }
   const text = readPrice(input.value);
   if (text === null) {
-    input.setAttribute("aria-invalid", "true");
-    announce("Not a price.");
+    setProblem(input, notAPrice(minimum === null ? "no minimum is set" : `the minimum of ${priceText(minimum.line)} stays in force`));
   } else {
     setMinimum(text);
   }
