@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from binmon.cli.declaring import declare
-from binmon.errors import ConfigError
 from binmon.sandbox import app
 
 
@@ -31,19 +29,5 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the sandbox until it is told to stop; the exit status is its own. Raises ConfigError for a file that is no text."""
-    if args.config is not None:
-        _check_text(Path(args.config))
+    """Run the sandbox until it is told to stop; the exit status is its own."""
     return app.run(args)
-
-
-def _check_text(path: Path) -> None:
-    """The sandbox says the rest of what is wrong with its file. What is no regular file can be read only once."""
-    try:
-        data = path.read_bytes() if path.is_file() else b""
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError("expected a YAML file in UTF-8, and it is not UTF-8", file=str(path), line=line) from None
-    except OSError:
-        return

@@ -162,6 +162,9 @@ def gather(args: argparse.Namespace) -> tuple[SandboxOptions, bool]:
 def _read_config(path: str) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadOption(f"{path}:{line}: expected a YAML file in UTF-8, and it is not UTF-8") from None
     except yaml.YAMLError as error:
         raise BadOption(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if loaded is None:

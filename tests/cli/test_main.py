@@ -98,6 +98,6 @@ def test_a_file_of_the_sandbox_that_is_no_text(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "sandbox.yaml"
     path.write_bytes(b"seed: 7\nsymbols: \xff\xfe\n")
     assert main(["sandbox", "-c", str(path)]) == 2
-    assert capsys.readouterr().err == f"binmon: {path}:2: expected a YAML file in UTF-8, and it is not UTF-8\n"
+    assert capsys.readouterr().err == f"binmon sandbox: {path}:2: expected a YAML file in UTF-8, and it is not UTF-8\n"
     assert main(["sandbox", "-c", str(tmp_path / "missing")]) == 2
     assert "expected a readable file" in capsys.readouterr().err

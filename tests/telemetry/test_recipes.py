@@ -55,28 +55,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for before, after in zip(["waiting_for_events", *states], states, strict=False):
             state("binance", symbol, before, after)
     books.warning("book.gap", **venue, symbol="BTCUSDT", expected=10, first_update_id=15, last_update_id=20)
-    books.info(
-        "book.top",
-        **venue,
-        symbol="BTCUSDT",
-        bid=1.5,
-        bid_quantity=1.0,
-        ask=2.5,
-        ask_quantity=1.0,
-        update_id=1,
-        age_ms=3.25,
-    )
-    books.info(
-        "book.top",
-        venue="bybit",
-        symbol="BTCUSDT",
-        bid=1.6,
-        bid_quantity=1.0,
-        ask=2.6,
-        ask_quantity=1.0,
-        update_id=1,
-        age_ms=3.25,
-    )
+    for name, bid in (("binance", 1.5), ("bybit", 1.6)):
+        prices = {"bid": bid, "bid_quantity": 1.0, "ask": bid + 1, "ask_quantity": 1.0}
+        books.info("book.top", venue=name, symbol="BTCUSDT", **prices, update_id=1, age_ms=3.25)
     books.info("stream.rotated", **venue, connection="binance-market-1.2", streams=2, reason="24 h", overlap_ms=3000.0)
     for number in range(4):
         net.warning("stream.disconnected", **venue, connection=f"binance-market-1.{number}", streams=2, reason="closed")
