@@ -163,11 +163,9 @@ def test_sigstop_is_answered_by_the_watchdog(service: Machine) -> None:
 
     # the journal may be a moment behind
     service.until(lambda: said("Watchdog timeout"), "the watchdog's words")
-    service.until(lambda: said("^(Current thread|Thread) 0x") > 10, "the stacks of all threads, as they were")
-    # The stacks of a process that runs on meanwhile are read without a lock: that may be cut short, and says so. The
-    # main thread is the last of them.
-    complete, cut_short = r"binmon/daemon\.py.* in _watch", "^Fatal Python error: Segmentation fault"
-    service.until(lambda: said(complete) or said(cut_short), "the stack of the main thread")
+    # Of a process that runs on meanwhile the stacks are read without a lock: that may be cut short. The main thread is the
+    # last of them, so what it did is not sure to be told.
+    service.until(lambda: said("^(Current thread|Thread) 0x") > 10, "the stacks of the threads, as they were")
     assert "sound" in verified(service)
 
 

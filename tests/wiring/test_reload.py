@@ -171,7 +171,7 @@ def test_what_changed_is_applied_noted_and_told(hand: Hand) -> None:
         "latency: {threshold_ms: 700, interval_s: 30, symbol: ETHUSDT}\n"
         "books: {symbols: [BTCUSDT, SOLUSDT], snapshot_every: 7}\n"
         "execution: {max_order_notional: 50}\nrecorder: {keep_days: 3, keep_gb: 2}\nlogging: {level: debug}\n"
-        "alerts: {notify: ['http://127.0.0.1/t0ken'], rules: [{alert: book.gap, for_count: 2}]}\n"
+        "alerts: {notify: ['http://127.0.0.1/t0ken'], rules: [{alert: latency.lost, for_count: 2}]}\n"
         "publish: {sinks: []}\nwatch: {trades: [{symbol: BTCUSDT, above: 1}]}\n"
     )
     assert line["log_level"] == "info" and line["restart_needed"] == ["latency.symbol"]
