@@ -249,7 +249,10 @@ def test_every_symbol_that_nobody_lists_is_told_of(tmp_path: Path, sandbox: Sand
     ("changed", "expected"),
     [
         ({"api_secret": "wrong"}, "venues.bybit: the signature is wrong"),
-        ({"private_stream": "ws://127.0.0.1:1"}, "venues.bybit.endpoints.private_stream: ws://127.0.0.1:1/v5/private: "),
+        (
+            {"private_stream": "ws://127.0.0.1:1"},
+            "venues.bybit.endpoints.private_stream: ws://127.0.0.1:1/v5/private: ",
+        ),
     ],
 )
 def test_a_key_is_tried_though_no_orders_are_timed_with_it(
