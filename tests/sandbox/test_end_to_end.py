@@ -80,7 +80,8 @@ def test_both_depth_speeds_describe_the_same_book(start_exchange, plain_book):
     snapshot = exchange.depth("BTCUSDT")
     exchange.fault("freeze")
     final = exchange.depth("BTCUSDT")
-    for message in stream.collect(1.3):
+    while any(events[-1]["u"] < final["lastUpdateId"] for events in first.values()):
+        message = stream.event()
         first[message["stream"]].append(message["data"])
     ranges = []
     for events in first.values():
