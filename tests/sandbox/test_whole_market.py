@@ -43,8 +43,12 @@ def test_a_whole_market_over_sockets(start_exchange):
     heard = set()
     while len(heard) < 700:
         heard.add(stream.event(15)["data"]["s"])
-    awake = {name for name, entry in exchange.state()["symbols"].items() if entry["awake"]}
-    assert awake == set(half)
+
+    def awake():
+        return {name for name, entry in exchange.state()["symbols"].items() if entry["awake"]}
+
+    exchange.wait(lambda: awake() >= set(half))  # those that were not heard yet wake up one after the other
+    assert awake() == set(half)
     book = exchange.depth(made[1000])
     assert 45 <= len(book["bids"]) <= 5000 and book["lastUpdateId"] > 0
     assert exchange.state()["symbols"][made[1000]]["awake"]
