@@ -205,16 +205,15 @@ class AlertRules:
         severity, sighting = condition.latest.severity, condition.latest.sighting
         again = sighting != "" and sighting == condition.sighting
         condition.sighting = sighting
-        if again and condition.state in (ConditionState.PENDING, ConditionState.FIRING):
-            condition.worst = max(condition.worst, severity, key=_SEVERITIES.index)
-            return
-        condition.count += 1
         if condition.state is ConditionState.OK:
             condition.began_s, condition.in_a_row, condition.count = now_s, 1, 1
             condition.worst, condition.returns = severity, 0
             condition.move_to(ConditionState.PENDING)
             return
         condition.worst = max(condition.worst, severity, key=_SEVERITIES.index)
+        if again and condition.state is not ConditionState.RESOLVING:
+            return
+        condition.count += 1
         if condition.state is ConditionState.PENDING:
             condition.in_a_row += 1
         elif condition.state is ConditionState.RESOLVING:

@@ -60,9 +60,9 @@ def run(args: Arguments) -> int:
     tried: list[str] = []
     if args.connect:
         from binmon.venues.checking import check_connection  # loads the network only when it is asked for
-        from binmon.wiring.checking import check_latency
+        from binmon.wiring.checking import check_accounts
 
-        problems = [*check_connection(config, tried.append), *check_latency(config, tried.append)]
+        problems = [*check_connection(config, tried.append), *check_accounts(config, tried.append)]
     _print(loaded, problems, tried, args)
     for problem in problems:
         print(problem, file=sys.stderr)

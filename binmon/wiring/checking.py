@@ -1,4 +1,4 @@
-"""``binmon check`` for what ``run`` refuses at its start, and ``--connect`` for what needs a key: would the delay monitor run?
+"""``binmon check`` for what ``run`` refuses at its start, and ``--connect`` for what needs a key.
 Nothing is bought or sold, and no file is made."""
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _check_timing(loaded: LoadedConfig) -> None:
         state.close()
 
 
-def check_latency(config: Config, tell: Tell = tell_nobody) -> list[str]:
+def check_accounts(config: Config, tell: Tell = tell_nobody) -> list[str]:
     """One line for each problem with a key, or with the orders that are to be timed with it, with its remedy; none of a venue
     that has no key, or is the embedded sandbox. ``tell`` gets what is well."""
     return [*_check_binance(config, tell), *_check_bybit(config, tell)]

@@ -24,7 +24,7 @@ from binmon.state import State
 from binmon.venues.bybit.endpoints import BybitUrls
 from binmon.venues.checking import check_connection
 from binmon.wiring.bybit import BybitParts, needs_sandbox, wire_bybit
-from binmon.wiring.checking import check_key, check_latency
+from binmon.wiring.checking import check_accounts, check_key
 from binmon.wiring.ground import Ground
 from binmon.wiring.latency import plan_latency, wire_latency
 from binmon.wiring.parts import TradingParts
@@ -213,7 +213,7 @@ def test_the_only_way_of_orders_is_rest(tmp_path: Path) -> None:
 def problems(path: Path, config: dict[str, Any]) -> list[str]:
     (path / "c.yaml").write_text(yaml.safe_dump(config))
     loaded = load(path / "c.yaml", {}).config
-    return [*check_connection(loaded), *check_latency(loaded)]
+    return [*check_connection(loaded), *check_accounts(loaded)]
 
 
 def test_a_sandbox_that_answers_has_no_problems(tmp_path: Path, sandbox: Sandbox) -> None:

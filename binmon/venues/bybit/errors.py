@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from binmon.errors import BinmonError, RateLimited, RequestRefused, VenueFailed
+from binmon.net.rest import RestSession
 
 T = TypeVar("T")
 
@@ -91,6 +92,14 @@ def failure(url: str, answer: Envelope, *, hidden: str = "", retry_after_s: floa
     if kind is Kind.UNKNOWN:
         return VenueFailed(url, 200, f"{answer.code}: {message}")
     return RequestRefused(url, 200, answer.code, message)
+
+
+def public_failure(rest: RestSession, url: str, answer: Envelope) -> BinmonError:
+    """`failure` for an answer to a public question: after one of a limit everybody at ``rest`` waits."""
+    error = failure(url, answer)
+    if isinstance(error, RateLimited):
+        rest.limited(error)
+    return error
 
 
 def result_of(url: str, answer: Envelope, decoder: msgspec.json.Decoder[T]) -> T:

@@ -10,14 +10,14 @@ from typing import TypeVar
 
 import msgspec
 
-from binmon.errors import RateLimited, VenueFailed
+from binmon.errors import VenueFailed
 from binmon.messages import DepthSnapshot, Instrument, Priority
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import RestSession
 from binmon.venues.base import BookRules, BookStart, Heartbeat, MalformedFrame, StreamPlan, Venue
 from binmon.venues.bybit.decoding import BOOK, BybitDecoder
 from binmon.venues.bybit.endpoints import NAME, public_stream
-from binmon.venues.bybit.errors import Kind, envelope_of, failure, kind_of, result_of
+from binmon.venues.bybit.errors import Kind, envelope_of, kind_of, public_failure, result_of
 from binmon.venues.bybit.limits import WEIGHT
 from binmon.venues.symbols import TRADING
 
@@ -68,15 +68,12 @@ def get(
     stop: threading.Event,
     decoder: msgspec.json.Decoder[T],
 ) -> T:
-    """The payload of an answer to a public question. Raises what ``rest.get`` raises, and `failure` for other codes; after
-    one of a limit everybody waits."""
+    """The payload of an answer to a public question. Raises what ``rest.get`` raises, and `public_failure` for other
+    codes."""
     url = rest.base_url + path
     answer = envelope_of(url, rest.get(path, parameters, WEIGHT, priority, stop))
     if kind_of(answer.code) is not Kind.DONE:
-        error = failure(url, answer)
-        if isinstance(error, RateLimited):
-            rest.limited(error)
-        raise error
+        raise public_failure(rest, url, answer)
     return result_of(url, answer, decoder)
 
 

@@ -8,10 +8,10 @@ import time
 import msgspec
 
 from binmon.core.clock import ClockSample
-from binmon.errors import RateLimited, RequestRefused, VenueFailed
+from binmon.errors import RequestRefused, VenueFailed
 from binmon.messages import Priority
 from binmon.net.rest import RestSession
-from binmon.venues.bybit.errors import Kind, envelope_of, failure, kind_of, result_of
+from binmon.venues.bybit.errors import Kind, envelope_of, kind_of, public_failure, result_of
 from binmon.venues.bybit.limits import WEIGHT
 
 PATH = "/v5/market/time"
@@ -44,9 +44,7 @@ def take_sample(rest: RestSession, stop: threading.Event, priority: Priority = P
     wall_minus_mono_ns = time.time_ns() - time.monotonic_ns()
     answer = envelope_of(url, body)
     if kind_of(answer.code) is not Kind.DONE:
-        refusal = failure(url, answer)
-        if isinstance(refusal, RateLimited):
-            rest.limited(refusal)
+        refusal = public_failure(rest, url, answer)
         raise VenueFailed(url, 200, refusal.message) if isinstance(refusal, RequestRefused) else refusal
     told = str(result_of(url, answer, _TIME).nanoseconds)
     if not told and answer.time:
