@@ -187,6 +187,7 @@ class Supervisor:
             share = Deadline(deadline.remaining_s() / (len(stages) - index))
             members = [s for s in self._workers if s.stage == stage]
             for supervised in members:
+                supervised.worker.end_by = share
                 supervised.stop.set()
             for supervised in members:
                 if supervised.thread is not None:

@@ -6,6 +6,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
+from binmon.core.deadline import Deadline
+
 
 class Worker(ABC):
     """Subclasses implement ``run``: loop until ``stop`` is set, then tidy up and return.
@@ -18,6 +20,9 @@ class Worker(ABC):
     silence_limit_s: float | None = None
     """How old the beat of a critical worker may get while it runs, before it counts as hanging; None: the worker is not
     critical, or waits for others as long as that takes."""
+
+    end_by: Deadline | None = None
+    """Until when a stop waits for it; known once ``stop`` is set, None while nobody has said."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -30,6 +30,7 @@ __all__ = ["Finished", "SegmentFinisher", "finish_segment", "recover"]
 log = structlog.get_logger("binmon.recorder")
 
 _LOOK_S = 0.2
+_TIDY_S = 0.3  # from the last step of a segment to the end of the thread
 
 
 class SegmentFinisher(Worker):
@@ -37,8 +38,9 @@ class SegmentFinisher(Worker):
 
     Paths come over the channel; besides, the directory is looked through at the start (after a crash) and every
     ``look_every_s`` (a path that found no room, a disk that was full). On stop it finishes what is queued for at most
-    ``finish_on_stop_s``; what is left is done at the next start. A failing disk is logged once and tried again; ``refused``
-    is told each time that it refuses to take files, and None when it takes them again.
+    ``finish_on_stop_s``, or less where the stop waits less; what is left is done at the next start. A failing disk is
+    logged once and tried again; ``refused`` is told each time that it refuses to take files, and None when it takes them
+    again.
 
     While nothing is to be finished it merges small files (``compact_after_s`` after the start and then every
     ``compact_every_s``) and deletes what is older than ``keep_days`` days or above ``keep_gb`` GB of 10⁹ bytes (at the
@@ -84,7 +86,7 @@ class SegmentFinisher(Worker):
 
     def run(self, stop: threading.Event) -> None:
         """Finish segments until ``stop``, then what is queued within the budget."""
-        give_up = _GiveUp(stop, self._finish_on_stop_s, self.beat)
+        give_up = _GiveUp(self, stop, self._finish_on_stop_s)
         self._pace = Pacer(stop, lambda: len(self._channel) > 1)
         _tame_arrow()
         self._guarded("clear", self._clear_work)
@@ -195,14 +197,16 @@ def _give_back_memory() -> None:
 class _GiveUp:
     """Says when to stop working: some time after the stop event was first seen set."""
 
-    def __init__(self, stop: threading.Event, budget_s: float, beat: Callable[[], None]) -> None:
-        self._stop, self._budget_s, self._beat = stop, budget_s, beat
+    def __init__(self, worker: Worker, stop: threading.Event, budget_s: float) -> None:
+        self._worker, self._stop, self._budget_s = worker, stop, budget_s
         self._deadline: Deadline | None = None
 
     def __call__(self) -> bool:
-        self._beat()
+        self._worker.beat()
         if self._deadline is None:
             if not self._stop.is_set():
                 return False
-            self._deadline = Deadline(self._budget_s)
+            waited_for = self._worker.end_by
+            at_most_s = self._budget_s if waited_for is None else waited_for.remaining_s() - _TIDY_S
+            self._deadline = Deadline(min(self._budget_s, at_most_s))
         return self._deadline.passed

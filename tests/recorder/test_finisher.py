@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from binmon.core.channel import Channel, Overflow
+from binmon.core.deadline import Deadline
 from binmon.recorder import SegmentFinisher, finish_segment
 from binmon.recorder.segment import segment_paths
 from tests.recorder.market import DAY, NOON, SECOND, Market, make_recorder, table_truth, truth
@@ -123,6 +124,16 @@ def test_a_stop_leaves_the_rest_for_the_next_start(tmp_path: Path) -> None:
     assert len(segment_paths(tmp_path)) == 3
     SegmentFinisher(tmp_path, closed, finish_on_stop_s=5).run(stop)
     assert not segment_paths(tmp_path) and len(list(tmp_path.rglob("*.parquet"))) == 3
+
+
+def test_it_ends_before_the_stop_no_longer_waits_for_it(tmp_path: Path) -> None:
+    closed: Channel[Path] = Channel("closed", 10, Overflow.DROP_NEWEST)
+    closed.offer(close_with(tmp_path, [Market().next()]))
+    finisher, stop = SegmentFinisher(tmp_path, closed, finish_on_stop_s=60), threading.Event()
+    finisher.end_by = Deadline(0.2)
+    stop.set()
+    finisher.run(stop)
+    assert len(segment_paths(tmp_path)) == 1
 
 
 def test_a_refusing_disk_is_told_once_and_the_segment_kept(tmp_path: Path, events: Events) -> None:
