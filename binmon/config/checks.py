@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from binmon.config.schema import CandleWatch, Config, TradeWatch, without_credentials
-from binmon.telemetry.events import ALERTS, LOGGERS
+from binmon.messages import AlertName
+from binmon.telemetry.events import LOGGERS
 
+_ALERTS = tuple(AlertName)
 _SYMBOL = re.compile(r"[\w.\-]{1,50}")
 # how each venue writes them, and an example; where the venue is not named it is as Binance does
 _SYMBOLS = {
@@ -183,9 +185,9 @@ def _alerts(config: Config) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for index, rule in enumerate(config.alerts.rules):
         key = f"alerts.rules[{index}].alert"
-        if rule.alert not in ALERTS:
-            near = difflib.get_close_matches(rule.alert, ALERTS, n=1)
-            example = f"did you mean {near[0]}" if near else f"expected one of {', '.join(ALERTS)}"
+        if rule.alert not in _ALERTS:
+            near = difflib.get_close_matches(rule.alert, _ALERTS, n=1)
+            example = f"did you mean {near[0]}" if near else f"expected one of {', '.join(_ALERTS)}"
             yield key, f"{example}, got {rule.alert!r}"
         if rule.alert in first:
             yield key, f"{rule.alert} is listed twice, the first time as alerts.rules[{first[rule.alert]}]"

@@ -8,11 +8,10 @@ import structlog
 
 from binmon.latency.effects import Overdue
 from binmon.latency.measurement import Measurement, OrderClass
-from binmon.messages import AlertSignal, Severity
+from binmon.messages import AlertName, AlertSignal, Severity
 
 log = structlog.get_logger("binmon.latency")
 
-DELAYED, LOST = "latency.delayed", "latency.lost"
 _FATE_OPEN = (OrderClass.LOST, OrderClass.UNKNOWN, OrderClass.RESET)
 _MEASURED = (OrderClass.IN_TIME, OrderClass.LATE)
 
@@ -25,10 +24,10 @@ def announce(measurement: Measurement) -> None:
         fields = _measured_fields(measurement)
         log.info("latency.measured", **fields)
         if measurement.order_class is OrderClass.LATE:
-            log.warning(DELAYED, **fields, over_ms=_rounded(measurement.over_ms))
+            log.warning("latency.delayed", **fields, over_ms=_rounded(measurement.over_ms))
     elif measurement.order_class in _FATE_OPEN:
         log.error(
-            LOST,
+            "latency.lost",
             venue=measurement.venue,
             symbol=measurement.symbol,
             client_order_id=measurement.client_order_id,
@@ -54,7 +53,7 @@ def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = 
         is_late = order_class is OrderClass.LATE
         found.append(
             AlertSignal(
-                DELAYED,
+                AlertName.DELAYED,
                 subject,
                 is_late,
                 Severity.WARNING,
@@ -64,9 +63,9 @@ def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = 
                 sighting=measurement.client_order_id,
             )
         )
-        found.append(AlertSignal(LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
+        found.append(AlertSignal(AlertName.LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
     elif order_class in _FATE_OPEN and not measurement.restored:
-        found.append(AlertSignal(LOST, subject, True, Severity.ERROR, text, at_ns))
+        found.append(AlertSignal(AlertName.LOST, subject, True, Severity.ERROR, text, at_ns))
     return found
 
 
@@ -87,7 +86,7 @@ def announce_overdue(overdue: Overdue, at_ns: int) -> AlertSignal:
         f"the threshold is {overdue.threshold_ms} ms"
     )
     subject = f"{order.venue} {order.symbol}"
-    return AlertSignal(DELAYED, subject, True, Severity.WARNING, text, at_ns, sighting=order.client_order_id)
+    return AlertSignal(AlertName.DELAYED, subject, True, Severity.WARNING, text, at_ns, sighting=order.client_order_id)
 
 
 def describe(measurement: Measurement) -> str:

@@ -406,20 +406,6 @@ EVENTS: tuple[LogEvent, ...] = (
 
 VOCABULARY: dict[str, LogEvent] = {event.name: event for event in EVENTS}
 
-ALERTS = (
-    "latency.delayed",
-    "latency.lost",
-    "latency.skipped",
-    "price.crossed",
-    "recorder.failed",
-    "symbol.listed",
-    "symbol.status",
-    "symbols.changed",
-    "symbols.reset",
-    "user_stream.refused",
-)
-"""The events that are conditions people may be told of, and have rules (`binmon.messages.AlertSignal`)."""
-
 COMMON = ("timestamp", "level", "event", "logger", "exception")
 """The fields of every line; ``exception`` is a traceback and mostly left out."""
 

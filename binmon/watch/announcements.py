@@ -7,12 +7,11 @@ from decimal import Decimal
 
 import structlog
 
-from binmon.messages import AlertSignal, PriceCrossed, PriceReturned, Severity
+from binmon.messages import AlertName, AlertSignal, PriceCrossed, PriceReturned, Severity
 from binmon.watch.thresholds import Crossed, Line, Returned, Side, Threshold, thresholds
 
 log = structlog.get_logger("binmon.watch")
 
-CROSSED = "price.crossed"
 REPEAT_S = 10.0
 """How often the alerts hear that a price stands where it stood, while it is looked at: they tell by it that somebody is
 still watching, and count by it how often a condition was seen."""
@@ -89,7 +88,7 @@ class Lines:
         line, watching = change.line, self.watching
         self.crossings += 1
         log.warning(
-            CROSSED,
+            "price.crossed",
             venue=watching.venue,
             symbol=watching.symbol,
             source=watching.source,
@@ -155,7 +154,9 @@ class Lines:
 
     def _signal(self, line: Line, firing: bool, text: str, at_ns: int, arrived_mono_ns: int | None) -> AlertSignal:
         subject = self.watching.subject(line)
-        return AlertSignal(CROSSED, subject, firing, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns)
+        return AlertSignal(
+            AlertName.CROSSED, subject, firing, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns
+        )
 
 
 def plain(price: Decimal) -> str:

@@ -14,6 +14,7 @@ import structlog
 from binmon.core.channel import Channel
 from binmon.core.worker import Worker
 from binmon.messages import (
+    AlertName,
     AlertSignal,
     FirstSeenBy,
     Instrument,
@@ -43,7 +44,6 @@ from binmon.watch.listings import (
 
 log = structlog.get_logger("binmon.watch")
 
-LISTED, STATUS, MANY = "symbol.listed", "symbol.status", "symbols.changed"
 _TICK_S = 0.1
 _WRITE_AGAIN_S = 5.0
 _NAMED = 10  # symbols that a line about many of them names
@@ -240,7 +240,7 @@ class ListingWatcher(Worker):
     def _report(self, listed: SymbolListed) -> None:
         self.listed += 1
         log.warning(
-            LISTED,
+            "symbol.listed",
             venue=listed.venue,
             symbol=listed.symbol,
             status=listed.status,
@@ -256,11 +256,11 @@ class ListingWatcher(Worker):
             text += f", {listed.lead_ms:.0f} ms before {_SIGNALS[other]}"
         elif self._stream is not None:
             text += f"; {_SIGNALS[other]} has not shown it yet"
-        self._tell(listed, LISTED, f"{listed.venue} {listed.symbol}", Severity.WARNING, text)
+        self._tell(listed, AlertName.LISTED, f"{listed.venue} {listed.symbol}", Severity.WARNING, text)
 
     def _report_status(self, status: SymbolStatus) -> None:
         log.info(
-            STATUS,
+            "symbol.status",
             venue=status.venue,
             symbol=status.symbol,
             status=status.status,
@@ -269,7 +269,7 @@ class ListingWatcher(Worker):
             lead_ms=status.lead_ms,
         )
         text = f"{status.symbol} on {status.venue} is {status.status} now, it was {status.previous}"
-        self._tell(status, STATUS, f"{status.venue} {status.symbol}", Severity.INFO, text)
+        self._tell(status, AlertName.STATUS, f"{status.venue} {status.symbol}", Severity.INFO, text)
 
     def _report_reset(self, reset: VenueReset) -> None:
         name = self._venue.name
@@ -278,7 +278,7 @@ class ListingWatcher(Worker):
             f"{name} was reset, or is another one: {reset.gone} of {reset.known} known symbols are gone,"
             f" {reset.listed} are there that were not"
         )
-        self._tell(None, "symbols.reset", name, Severity.WARNING, text)
+        self._tell(None, AlertName.RESET, name, Severity.WARNING, text)
 
     def _report_many(self, many: ManyChanged) -> None:
         name = self._venue.name
@@ -290,16 +290,18 @@ class ListingWatcher(Worker):
             parts.append(f"{len(many.gone)} not listed any more ({_some(many.gone)})")
         reason = ", ".join(parts)
         log.warning(
-            MANY,
+            "symbols.changed",
             venue=name,
             listed=list(many.listed[:_NAMED]),
             delisted=list(many.gone[:_NAMED]),
             symbols=list(many.changed[:_NAMED]),
             reason=reason,
         )
-        self._tell(None, MANY, name, Severity.WARNING, f"many symbols of {name} changed at once: {reason}")
+        self._tell(
+            None, AlertName.MANY_CHANGED, name, Severity.WARNING, f"many symbols of {name} changed at once: {reason}"
+        )
 
-    def _tell(self, message: object | None, name: str, subject: str, severity: Severity, text: str) -> None:
+    def _tell(self, message: object | None, name: AlertName, subject: str, severity: Severity, text: str) -> None:
         if message is not None:
             for listener in self._listeners:
                 self.dropped += not listener.offer(message)

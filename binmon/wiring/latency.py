@@ -21,7 +21,7 @@ from binmon.latency.monitor import LatencyMonitor, OrderAsker
 from binmon.latency.probe import Inbox, OrderProbe, ProbeSettings
 from binmon.latency.tracker import LatencyTracker
 from binmon.latency.writing import LedgerWriter, Note
-from binmon.messages import AlertSignal, Instrument, Severity
+from binmon.messages import AlertName, AlertSignal, Instrument, Severity
 from binmon.net.dialogue import Dialogue
 from binmon.net.rotation import RotationWindow
 from binmon.orders.desk import OrderDesk
@@ -37,7 +37,6 @@ log = structlog.get_logger("binmon.daemon")
 
 _CHUNKS, _REPORTS, _QUESTIONS, _NOTES = 2_048, 8_192, 1_024, 16_384
 _DAY_S = 86_400.0
-_SKIPPED, _REFUSED = "latency.skipped", "user_stream.refused"  # alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ def wire_latency(
         reply=lambda reply, ns, mono_ns: dialogue.answered(reply.request_id, reply.body, ns, mono_ns),
         lost=dialogue.lost,
         refused=lambda error: refused(error),
-        subscribed=lambda: signal(_REFUSED, "the venue tells us of our own orders again", False),
+        subscribed=lambda: signal(AlertName.STREAM_REFUSED, "the venue tells us of our own orders again", False),
     )
     venue = parts.orders_over(section.transport, rest, dialogue)
     tell_when_capped(ground.config)
@@ -176,12 +175,12 @@ def wire_latency(
     monitor = LatencyMonitor("latency", tracker, ledger, inbox, notes, questions, ground.signals, settled)
     subject = f"{venue.name} {section.symbol}"
 
-    def signal(name: str, text: str, is_firing: bool) -> None:
+    def signal(name: AlertName, text: str, is_firing: bool) -> None:
         ground.signals.offer(AlertSignal(name, subject, is_firing, Severity.ERROR, text, time.time_ns()))
 
     def refused(error: Exception) -> str | None:
         said = rest.explain(error) if isinstance(error, BinmonError) else None
-        signal(_REFUSED, said or str(error), True)
+        signal(AlertName.STREAM_REFUSED, said or str(error), True)
         return said
 
     probe = OrderProbe(
@@ -193,7 +192,7 @@ def wire_latency(
         Inbox(
             inbox,
             ledger.note,
-            lambda text: signal(_SKIPPED, text or "orders are sent again", text is not None),
+            lambda text: signal(AlertName.SKIPPED, text or "orders are sent again", text is not None),
         ),
         probe_settings_of(section),
         ready=lambda: stream.subscribed_to is not None,

@@ -14,7 +14,7 @@ import binmon
 from binmon.config.schema import Config, LogSink
 from binmon.config.unused import unused
 from binmon.core.channel import Channel, Overflow
-from binmon.messages import AlertSignal, BookEvent, BookSnapshot, Evidence, Instrument, Severity, TopOfBook
+from binmon.messages import AlertName, AlertSignal, BookEvent, BookSnapshot, Evidence, Instrument, Severity, TopOfBook
 from binmon.publish.publisher import TopPublisher
 from binmon.recorder.finisher import SegmentFinisher
 from binmon.recorder.layout import last_epochs
@@ -26,7 +26,6 @@ from binmon.wiring.ground import Ground
 # four rows of each are four seconds of a disk that does not answer.
 _ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
 
-_FAILED = "recorder.failed"  # an alert, and the line of the log
 
 log = structlog.get_logger("binmon.daemon")
 
@@ -137,7 +136,9 @@ def _signalled(ground: Ground, subject: str) -> Callable[[OSError | None], None]
 
     def told(error: OSError | None) -> None:
         text = "written again" if error is None else f"cannot be written: {error}"
-        ground.signals.offer(AlertSignal(_FAILED, subject, error is not None, Severity.ERROR, text, time.time_ns()))
+        ground.signals.offer(
+            AlertSignal(AlertName.RECORDER_FAILED, subject, error is not None, Severity.ERROR, text, time.time_ns())
+        )
 
     return told
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from binmon.alerts.rules import FLAP_HOLD_S, STALE_S, AlertRules, ConditionState, Notify, NotifyKind, Rule
-from binmon.messages import AlertSignal, Severity
+from binmon.messages import AlertName, AlertSignal, Severity
 
 RAISED, REMINDER, RECOVERED, EXPIRED = NotifyKind
 HOUR_S = 3600.0
@@ -26,7 +26,7 @@ def signal(
     once: bool = False,
     text: str = "took 7 s",
 ) -> AlertSignal:
-    return AlertSignal("latency.delayed", subject, firing, severity, text, 10**18, once)
+    return AlertSignal(AlertName.DELAYED, subject, firing, severity, text, 10**18, once)
 
 
 def machine(**patience: Any) -> AlertRules:

@@ -19,8 +19,8 @@ from binmon.alerts.targets import Target, TargetFailed, TargetRefused, build, ch
 from binmon.config import load
 from binmon.config.schema import AlertsConfig
 from binmon.errors import ConfigError
-from binmon.messages import Severity
-from binmon.telemetry.events import ALERTS, VOCABULARY
+from binmon.messages import AlertName, Severity
+from binmon.telemetry.events import VOCABULARY
 from tests.alerts.messages import message
 from tests.alerts.servers import MailServer, WebhookServer
 
@@ -286,4 +286,4 @@ def test_the_page_lists_the_alerts() -> None:
         if row.startswith("| `")
         for name in re.findall(r"`(\w+\.\w+)`", row.split(" | ")[0])
     }
-    assert listed == set(ALERTS) <= set(VOCABULARY)
+    assert listed == set(AlertName) <= set(VOCABULARY)
