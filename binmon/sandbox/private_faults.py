@@ -15,7 +15,8 @@ from .fates import TIMEOUT_TEXT, Fate
 from .parameters import ApiError, Parameters
 from .rest_faults import Counted
 from .trading.accounts import UserEvent
-from .trading.operations import Call, Operation
+from .trading.call import Call
+from .trading.operations import Operation
 from .user_streams import Way
 
 _REPORT_KINDS = ("report_delay", "report_lost", "report_duplicate", "stall")

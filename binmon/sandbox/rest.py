@@ -19,7 +19,8 @@ from .handshake import TIME_UNITS
 from .http_server import HTML_TYPE, Answer, HttpServer
 from .limits import Verdict, WeightLedger
 from .parameters import ApiError, Parameters
-from .trading.operations import Call, Operation, PrivateSide
+from .trading.call import Call
+from .trading.operations import Operation, PrivateSide
 from .trading.signatures import rest_payload
 
 _GONE = (

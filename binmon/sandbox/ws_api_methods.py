@@ -16,7 +16,8 @@ from .parameters import ApiError, Parameters, missing
 from .sessions import Logon, Session, Subscription
 from .trading import reports
 from .trading.accounts import Account, ApiKey, KeyKind
-from .trading.operations import SIGNED, Call, Operation, PrivateSide
+from .trading.call import Call
+from .trading.operations import SIGNED, Operation, PrivateSide
 from .trading.signatures import parameter_text, ws_payload
 
 METHODS_OF_PATHS = {

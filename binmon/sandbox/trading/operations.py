@@ -17,6 +17,7 @@ from ..parameters import ApiError, Parameters, missing
 from ..symbols import ORDERS_PER_10S, ORDERS_PER_DAY
 from . import reports, signatures, timing
 from .accounts import Account, Accounts, ApiKey
+from .call import Call
 from .counts import OrderCounts
 from .execution import Execution
 from .orders import OrderStore
@@ -30,16 +31,6 @@ SIGNED = ("timestamp", "recvWindow", "signature")
 _BAD_KEY_FORMAT = ApiError(401, -2014, "API-key format invalid.")
 _BAD_KEY = ApiError(401, -2015, "Invalid API-key, IP, or permissions for action.")
 _BAD_SIGNATURE = ApiError(400, -1022, "Signature for this request is not valid.")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One authorized request; ``micro`` asks for times in microseconds."""
-
-    parameters: Parameters
-    account: Account | None
-    key: ApiKey | None
-    micro: bool
 
 
 Handler = Callable[[Call], str]

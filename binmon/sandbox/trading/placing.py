@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ..clock import VenueClock, stamp
 from ..market import Market
 from ..parameters import ApiError, Parameters
 from . import reports, timing
 from .accounts import Account
+from .call import Call
 from .counts import OrderCounts
 from .execution import UNKNOWN_ORDER, Execution
 from .filters import rules_of
 from .orders import OrderStore
 from .queries import commission_of_order, find
 from .requests import OrderName, OrderRequest, client_id, find_market, new_client_order_id, order_name, read_order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .operations import Call
 
 _WRONG_PAIR = ApiError(400, -2011, "Cancel order is invalid. Check origClOrdId and orderId.")
 _RESTRICTED = ApiError(400, -2011, "Order was not canceled due to cancel restrictions.")

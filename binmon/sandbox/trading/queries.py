@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..clock import VenueClock, stamp
 from ..decimals import format_e8
@@ -12,12 +12,10 @@ from ..parameters import ApiError
 from ..symbols import symbol_info
 from . import reports
 from .accounts import Account, CommissionRates
+from .call import Call
 from .filters import MAX_ASSETS
 from .orders import AccountOrder, Fill, OrderStore
 from .requests import find_market, order_name
-
-if TYPE_CHECKING:
-    from .operations import Call
 
 _DAY_MS = 86_400_000
 _BAD_COMBINATION = ApiError(400, -1128, "Combination of optional parameters invalid.")
