@@ -186,13 +186,18 @@ class Connection:
         self.path = head.path
         refusal = self._server.admission(self.peer)
         data, accepted = (handshake.refused(refusal), False) if refusal is not None else self.dialogue.greet(head)
-        self._socket.sendall(data)
         if not accepted:
+            self._socket.sendall(data)
             return False
-        self._socket.setblocking(False)
-        self._server.count("connects")
+        # A client that has its answer gets every event from then on: they are taken before it goes out, and held.
+        self.outbox.hold(True)
         self.delivering = True
         self.dialogue.opened()
+        self._socket.sendall(data)
+        self._socket.setblocking(False)
+        self._server.count("connects")
+        self.outbox.hold(False)
+        self.flush()
         return True
 
     def _serve(self) -> None:

@@ -22,7 +22,7 @@ class Dialogue(Protocol):
         """The answer to the upgrade request, and whether the connection is a websocket now."""
 
     def opened(self) -> None:
-        """The answer has gone out and events may follow."""
+        """Events may follow: they go out after the answer."""
 
     def hear(self, text: str) -> None:
         """A text message has arrived."""

@@ -62,6 +62,7 @@ class Market:
         self.after_tick: Callable[[int, int], None] | None = None
         """Called in each step of 10 ms with its number and the venue's time in µs, before what is queued is sent."""
         self._lock = threading.RLock()
+        self._acting = threading.Lock()  # held during one action of the flow
         self._symbols: dict[str, SymbolMarket] = {}
         self._phases: list[tuple[SymbolMarket, ...]] = [()] * _PHASES
         self._agenda: list[tuple[float, int, SymbolMarket]] = []
@@ -131,7 +132,7 @@ class Market:
 
     def freeze(self, seconds: float) -> None:
         """Let nothing happen for a while; ``0`` ends it."""
-        with self._lock:
+        with self._acting:  # what is going on ends first
             self._frozen_until = time.monotonic() + seconds
 
     @property
@@ -217,9 +218,9 @@ class Market:
                 if not self._agenda or self._agenda[0][0] > now:
                     return
                 due, order, market = heapq.heappop(self._agenda)
-                frozen = now < self._frozen_until
-            if not frozen:
-                market.act(self.clock.now_us())
+            with self._acting:
+                if now >= self._frozen_until:
+                    market.act(self.clock.now_us())
             following = max(due, now - _LONGEST_CATCH_UP_S) + market.delay_s()
             with self._lock:
                 if self._symbols.get(market.instrument.symbol) is market:
