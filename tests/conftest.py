@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# Whether a property holds is no question of how long an example takes, or how long the machine takes to make one up.
+settings.register_profile("pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pace")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -243,7 +243,7 @@ def test_processor_time_of_a_real_worker() -> None:
     supervisor.add(Busy(0))
     wait_for(lambda: case.figures().get(("binmon_worker_cpu_seconds_total", "busy"), 0) > 0.01, supervisor)
     (running,) = supervisor.statuses()
-    assert supervisor.stop(Deadline(10)) == []
+    assert supervisor.stop(Deadline(30)) == []
     wait_for(lambda: supervisor.statuses()[0].state is WorkerState.STOPPED, supervisor)
     assert case.figures()["binmon_worker_up", "busy"] == 0
     assert ("binmon_worker_cpu_seconds_total", "busy") not in case.figures()
@@ -260,7 +260,7 @@ def test_how_long_a_worker_has_failed() -> None:
     assert before.state is WorkerState.RUNNING and before.failing_s > 0  # it may fail again at once
     worker.progress()
     assert supervisor.statuses()[0].failing_s == 0.0
-    supervisor.stop(Deadline(10))
+    supervisor.stop(Deadline(30))
 
 
 def test_a_venue_without_books() -> None:

@@ -9,13 +9,14 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ def configure(directory: Path, venue: Sandbox, **more: Any) -> None:
         **more,
     }
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@contextmanager
+def held_ports() -> Iterator[dict[str, int]]:
+    """Ports for a sandbox that comes and goes, by the options that name them: nobody else gets them meanwhile."""
+    names = ("rest_port", "stream_port", "ws_api_port", "bybit_port")
+    with ExitStack() as held:
+        found = {}
+        for name in names:
+            one = held.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+            found[name] = one.getsockname()[1]
+        yield found
 
 
 def fault(sandbox: Sandbox, kind: str, **options: Any) -> None:

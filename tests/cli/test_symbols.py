@@ -13,7 +13,7 @@ from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from binmon.state import State
 from binmon.watch.known import KnownSymbol, KnownSymbols
-from tests.cli.looks import configure, fault, run, terminal
+from tests.cli.looks import configure, fault, held_ports, run, terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -126,9 +126,10 @@ def test_beside_a_daemon_its_findings_are_the_news(venue: Sandbox, tmp_path: Pat
 
 
 def test_a_venue_that_is_not_there(tmp_path: Path) -> None:
-    with Sandbox(SandboxOptions(symbols=("BTCUSDT",))) as gone:
-        configure(tmp_path, gone, **STATE)
-    status, lines, errors = run(tmp_path, "symbols", "--new")
+    with held_ports() as ports:
+        with Sandbox(SandboxOptions(symbols=("BTCUSDT",), **ports)) as gone:
+            configure(tmp_path, gone, **STATE)
+        status, lines, errors = run(tmp_path, "symbols", "--new")
     assert (status, lines) == (1, [])
     assert errors.startswith("binmon: http://127.0.0.1:") and errors.count("\n") == 1
     assert not (tmp_path / "state.db").exists()

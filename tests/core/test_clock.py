@@ -150,10 +150,10 @@ def test_the_shared_clock_tells_the_time() -> None:
     assert clock.reading() is None
     import time
 
-    assert abs(clock.venue_ms() - time.time() * 1000) < 1000
+    assert abs(clock.venue_ms() - time.time() * 1000) < 5000
     sent = time.monotonic_ns()
     wall_minus_mono = time.time_ns() - time.monotonic_ns()
     venue_ns = time.time_ns() + 7 * SECOND
     clock.add([ClockSample(sent, time.monotonic_ns(), venue_ns, 1000, wall_minus_mono)])
-    assert abs(clock.venue_ms() - time.time() * 1000 - 7000) < 1000
+    assert abs(clock.venue_ms() - time.time() * 1000 - 7000) < 5000
     assert clock.samples == 1 and clock.steps == 0

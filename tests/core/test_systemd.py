@@ -20,7 +20,7 @@ class Listener:
     def __init__(self, address: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(address)
-        self.socket.settimeout(5)
+        self.socket.settimeout(30)
 
     def next(self) -> dict[str, str]:
         text = self.socket.recv(65536).decode()

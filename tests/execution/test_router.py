@@ -16,7 +16,7 @@ from tests.execution.floor import BUY, SELL, exchange, wish
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 PATIENT = {"stale_after_ms": 60000, "quote_timeout_ms": 30000}
-STALE = {"stale_after_ms": 2000, "quote_timeout_ms": 30000}
+STALE = {"stale_after_ms": 4000, "quote_timeout_ms": 30000}
 WAIT = threading.Event()
 
 
@@ -168,26 +168,26 @@ def test_who_does_not_answer_is_left_out_and_nobody_else_pays_for_it(venues, tmp
 
 
 def test_an_answer_that_was_long_on_its_way_is_old(venues, tmp_path, still):
-    with venues.floor(tmp_path, execution={"stale_after_ms": 1500, "quote_timeout_ms": 30000}) as floor:
-        venues.fault("rest", "binance", mode="slow", delay_s=3, path="depth", count=1)
+    with venues.floor(tmp_path, execution={"stale_after_ms": 4000, "quote_timeout_ms": 30000}) as floor:
+        venues.fault("rest", "binance", mode="slow", delay_s=6, path="depth", count=1)
         decision = floor.router.price(wish())
     left_out = {one.venue: one.reason for one in decision.exclusions}
     assert left_out["binance"] is Reason.STALE and not any(one.venue == "binance" for one in decision.comparison.quotes)
 
 
 def test_who_takes_too_long_is_cut_off(venues, tmp_path, still):
-    with venues.floor(tmp_path, execution=PATIENT | {"quote_timeout_ms": 2000}) as floor:
+    with venues.floor(tmp_path, execution=PATIENT | {"quote_timeout_ms": 6000}) as floor:
         venues.fault("rest", "bybit", mode="slow", delay_s=60, path="orderbook", count=1)
         decision = floor.router.price(wish())
     [left_out] = [one for one in decision.exclusions if one.venue == "bybit"]
-    assert left_out.reason is Reason.UNREACHABLE and "no answer within 2 s" in left_out.detail
+    assert left_out.reason is Reason.UNREACHABLE and "no answer within 6 s" in left_out.detail
 
 
 class TestQuotesThatGrewOld:
     """Between the comparison and the sending somebody has thought it over."""
 
     def decided(self, floor, **wanted):
-        while True:  # a machine under load may be too slow for two seconds
+        while True:  # a machine under load may be too slow for four seconds
             decision = floor.router.decide(wish(**wanted))
             if decision.plan.orders:
                 break
@@ -279,7 +279,7 @@ class TestWhatNobodyKnows:
 
     def test_it_can_be_looked_at_later(self, venues, tmp_path, still):
         with venues.floor(tmp_path, execution=PATIENT | {"settle_timeout_ms": 300}) as floor:
-            venues.fault("query_lag", "bybit", ms=4000)
+            venues.fault("query_lag", "bybit", ms=600_000)
             [sent] = floor.router.send(floor.router.decide(wish(venue="bybit")))
             assert sent.outcome.end is End.UNKNOWN
         venues.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import random
 import signal
@@ -320,18 +321,24 @@ while True:
 """
 
 
+@pytest.mark.timeout(300)
 def test_kill_9_leaves_no_half_file_that_looks_whole(tmp_path: Path) -> None:
     halves = found = 0
-    for turn in range(8):
+    end_s = time.monotonic() + 60
+    for turn in itertools.count():
+        if turn >= 8 and (halves or time.monotonic() > end_s):
+            break
         directory = tmp_path / str(turn)
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(directory)], stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.readline()
-        threading.Event().wait(0.05 + 0.037 * turn)
+        until_s = time.monotonic() + 60
+        while not (directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir())):
+            assert time.monotonic() < until_s, "nothing is written"
+            threading.Event().wait(0.01)
+        threading.Event().wait(0.037 * (turn % 8))  # somewhere inside one of the next
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        if not directory.exists():
-            continue
         names = list(directory.iterdir())
         halves += sum(path.name.startswith(".") for path in names)
         for path in names:

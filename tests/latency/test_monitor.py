@@ -37,7 +37,7 @@ class Hand:
         self.writer = LedgerWriter("ledger", self.ledger, self.notes)
         self.clock, now = VenueClock("binance"), time.monotonic_ns()
         self.clock.add([ClockSample(now - 1000, now, time.time_ns(), 1000, time.time_ns() - now)])
-        tracker = LatencyTracker(self.clock, threshold_ms=threshold_ms, report_timeout_ms=2000)
+        tracker = LatencyTracker(self.clock, threshold_ms=threshold_ms, report_timeout_ms=30_000)
         self.told, self.stop = [], threading.Event()
         self.monitor = LatencyMonitor(
             "latency", tracker, self.ledger, self.inbox, self.notes, self.questions, self.alerts, self.told.append
@@ -50,12 +50,15 @@ class Hand:
     def order(self, late_ms=0, name="mine-1", answered=True):
         request = OrderRequest("binance", "BTCUSDT", OrderSide.BUY, name, Decimal("15.6"), quantity=Decimal("0.00024"))
         sent_ns, sent_mono = time.time_ns() - late_ms * 10**6, time.monotonic_ns() - late_ms * 10**6
+        heard_ns, heard_mono = (
+            at + (late_ms + 5) * 10**6 for at in (sent_ns, sent_mono)
+        )  # however long the disk takes
         self.ledger.note(request, sent_ns, sent_mono)
         self.inbox.offer(OrderPlanned(request, sent_ns, sent_mono))
         self.inbox.offer(OrderSent(request, sent_ns, sent_mono))
         answer = (
             OrderAnswered("binance", "BTCUSDT", name, 7, "FILLED", Decimal("0.00024"), Decimal("15.6"), sent_ns // 1000,
-                          time.time_ns(), time.monotonic_ns())
+                          heard_ns, heard_mono)
         )  # fmt: skip
         if answered:
             self.inbox.offer(answer)
@@ -63,26 +66,26 @@ class Hand:
             ExecutionReport(
                 "binance", "BTCUSDT", name, 7, 1, "TRADE", "FILLED", OrderSide.BUY, Decimal("0.00024"), Decimal(65000),
                 Decimal("0.00024"), Decimal("15.6"), Decimal(0), "", 1, sent_ns // 1000, sent_ns // 1000, "", "c",
-                time.time_ns(), time.monotonic_ns(),
+                heard_ns, heard_mono,
             )
         )  # fmt: skip
 
     def until(self, true):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 30
         while not true():
             assert time.monotonic() < end, self.told
             time.sleep(0.005)
 
     def end(self):
         self.stop.set()
-        self.thread.join(10)
+        self.thread.join(30)
         assert not self.thread.is_alive()
         self.end_writer()
         self.state.close()
 
     def end_writer(self):
         self.written.set()
-        self.writing.join(10)
+        self.writing.join(30)
         assert not self.writing.is_alive()
 
 
@@ -151,7 +154,7 @@ def test_an_alert_does_not_wait_for_the_answer(hand):
     hand.until(lambda: len(hand.told) == 1)
     (told,) = hand.told
     assert told.order_class.value == "late" and told.sent_to_answer_ms is None
-    assert told.waited_ms < 1900, "which is before its time for reports was over"
+    assert told.waited_ms < 29_000, "which is before its time for reports was over"
 
 
 def test_a_disk_that_refuses_keeps_no_alert_back_and_loses_nothing(hand, tmp_path, monkeypatch):
@@ -217,9 +220,9 @@ def test_the_asker_always_answers():
     thread.start()
     for number in range(3):
         questions.offer(AskOrder(f"mine-{number}", "BTCUSDT", 1))
-    answers = [inbox.take(10) for _ in range(3)]
+    answers = [inbox.take(30) for _ in range(3)]
     stop.set()
-    thread.join(10)
+    thread.join(30)
     assert [type(one) for one in answers] == [OrderState, OrderState, AskFailed]
     assert [getattr(one, "found", None) for one in answers] == [True, False, None]
     assert "no route" in answers[2].reason

@@ -169,11 +169,11 @@ def test_nothing_is_sent_before_reports_would_be_heard():
     hand.stop.wait(0.3)
     assert hand.venue.placed == []
     hand.is_ready = True
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while len(hand.venue.placed) < 5 and time.monotonic() < end:
         hand.stop.wait(0.01)
     hand.stop.set()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive() and len(hand.venue.placed) >= 5
 
 
@@ -208,17 +208,17 @@ def test_another_interval_holds_at_once_and_makes_up_for_nothing():
     hand.probe.settings = ProbeSettings("BTCUSDT", 3600.0, Decimal(15))
     thread = threading.Thread(target=hand.probe.run, args=(hand.stop,))
     thread.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not hand.venue.placed and time.monotonic() < end:
         hand.stop.wait(0.01)
     hand.stop.wait(1.0)  # five of the turns to come lie behind
-    hand.probe.settings = ProbeSettings("BTCUSDT", 0.2, Decimal(30))
     began = time.monotonic()
+    hand.probe.settings = ProbeSettings("BTCUSDT", 0.2, Decimal(30))
     while len(hand.venue.placed) < 6 and time.monotonic() < end:
         hand.stop.wait(0.01)
     took = time.monotonic() - began
     hand.stop.set()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive() and len(hand.venue.placed) >= 6
     assert took >= 0.75, "five orders, the first of them at once: four pauses"
     assert [order.notional > 20 for order in hand.venue.placed[:2]] == [False, True]

@@ -13,7 +13,7 @@ from binmon.net.dialogue import Dialogue
 class Connection:
     """What the socket's thread would do, by hand; ``script(post)`` runs in a thread of its own for each post."""
 
-    def __init__(self, script, timeout_s=5.0, name="ws.1"):
+    def __init__(self, script, timeout_s=30.0, name="ws.1"):
         self.departures, self.threads, self.script = [], [], script
         self.dialogue = Dialogue("wss://x", lambda: name, self.post, timeout_s)
 

@@ -75,7 +75,7 @@ def test_crossings_come_in_the_stream(venue: Sandbox, tmp_path: Path) -> None:
 
 
 def test_it_ends_by_itself(venue: Sandbox, tmp_path: Path) -> None:
-    with binmon.trades("BTCUSDT", config=tmp_path / "config.yaml", for_s=1.5) as stream:
+    with binmon.trades("BTCUSDT", config=tmp_path / "config.yaml", for_s=8.0) as stream:
         seen = list(stream)
     assert seen and ours() == []
 

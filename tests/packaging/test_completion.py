@@ -58,7 +58,7 @@ def test_bash_completes(words: list[str], expected: set[str], script: Path, tmp_
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
     )
     assert done.stderr == ""
     found = {word.rstrip("/ ") for word in done.stdout.splitlines()} - {""}
@@ -81,7 +81,7 @@ def test_the_script_is_sound_and_knows_every_command(
         pytest.skip(f"there is no {shell} to read the script")
     path = tmp_path / "script"
     path.write_text(text)
-    done = subprocess.run([program, "-n", path], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([program, "-n", path], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
 
 

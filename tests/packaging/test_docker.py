@@ -312,7 +312,7 @@ def test_the_image_runs_read_only_becomes_healthy_and_stops(image: Path, tmp_pat
             threading.Event().wait(0.2)
         assert [path.name for path in volume.iterdir()] == ["data"]  # what is short-lived went to /tmp
         leader.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, log.read_text()[-3000:]
+        assert process.wait(60) == 0, log.read_text()[-3000:]
         lines = [line for line in log.read_text().splitlines() if line.startswith("{")]  # nspawn has words, too
         assert '"daemon.stopped"' in lines[-1]
     finally:

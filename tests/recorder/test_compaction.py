@@ -454,6 +454,6 @@ def test_the_finisher_compacts_when_it_is_idle(tmp_path: Path) -> None:
             stop.wait(0.05)
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(30)
     assert table_truth(open_books(tmp_path).arrow("BTCUSDT")) == [truth(row) for row in rows]
     assert len(names(tmp_path)) == 1 and not (tmp_path / ".work" / "left-by-a-crash").exists()

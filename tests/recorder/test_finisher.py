@@ -122,7 +122,7 @@ def test_a_stop_leaves_the_rest_for_the_next_start(tmp_path: Path) -> None:
     stop.set()
     SegmentFinisher(tmp_path, closed, finish_on_stop_s=0).run(stop)
     assert len(segment_paths(tmp_path)) == 3
-    SegmentFinisher(tmp_path, closed, finish_on_stop_s=5).run(stop)
+    SegmentFinisher(tmp_path, closed, finish_on_stop_s=60).run(stop)
     assert not segment_paths(tmp_path) and len(list(tmp_path.rglob("*.parquet"))) == 3
 
 
@@ -146,19 +146,22 @@ def test_a_refusing_disk_is_told_once_and_the_segment_kept(tmp_path: Path, event
     thread = threading.Thread(target=finisher.run, args=(stop,))
     thread.start()
     try:
-        stop.wait(0.7)
+        for _ in range(600):
+            if len(told) >= 3:
+                break
+            stop.wait(0.05)
         assert thread.is_alive() and len(segment_paths(tmp_path)) == 1
         (tmp_path / "books").unlink()
-        for _ in range(100):
+        for _ in range(600):
             if not segment_paths(tmp_path):
                 break
             stop.wait(0.05)
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(30)
     names = [event["event"] for event in events if str(event["event"]).startswith("recorder.")]
     assert names.count("recorder.failed") == 1 and names.count("recorder.resumed") == 1
-    assert len(told) >= 2 and all(told[:-1]) and told[-1] is None
+    assert len(told) >= 4 and all(told[:-1]) and told[-1] is None
     assert len(list((tmp_path / "books").rglob("*.parquet"))) == 1
 
 

@@ -138,6 +138,6 @@ def test_the_finisher_deletes_at_its_start_and_when_a_limit_is_set(tmp_path: Pat
             finisher.keep_days = keep_days
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(30)
     assert len(list((tmp_path / "segments").iterdir())) == 1, "segments are none of its business"
     recorder.close_segment()

@@ -288,11 +288,11 @@ def test_the_worker_flushes_by_its_interval_and_makes_progress(tmp_path: Path) -
     thread.start()
     try:
         recorder.channel.put(market.next(), 1)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 30
         while recorder.progress_count == 0 and time.monotonic() < until:
             stop.wait(0.005)
         assert recorder.rows_written == 1
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(30)
     assert not thread.is_alive()

@@ -19,21 +19,24 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 
+PATIENCE_S = 30.0
+"""For what comes at once, or on a busy machine later."""
+
 
 class Stream:
     """A stream client on websocket-client."""
 
     def __init__(self, url):
-        self.socket = websocket.create_connection(url, timeout=20)
+        self.socket = websocket.create_connection(url, timeout=PATIENCE_S)
 
-    def text(self, timeout=5.0):
+    def text(self, timeout=PATIENCE_S):
         self.socket.settimeout(timeout)
         return self.socket.recv()
 
-    def event(self, timeout=5.0):
+    def event(self, timeout=PATIENCE_S):
         return json.loads(self.text(timeout))
 
-    def until(self, wanted, timeout=5.0):
+    def until(self, wanted, timeout=PATIENCE_S):
         """The first message for which ``wanted`` is true."""
         deadline = time.monotonic() + timeout
         while True:
@@ -52,7 +55,7 @@ class Stream:
                 break
         return messages
 
-    def frame(self, timeout=5.0):
+    def frame(self, timeout=PATIENCE_S):
         """The next frame as (opcode, data), without the client's own handling of control frames."""
         self.socket.settimeout(timeout)
         received = self.socket.recv_frame()
@@ -144,7 +147,7 @@ class Api:
     """A client of the WebSocket API that keeps the events which come between the replies."""
 
     def __init__(self, url):
-        self.socket = websocket.create_connection(url, timeout=20)
+        self.socket = websocket.create_connection(url, timeout=PATIENCE_S)
         self.events = []
         self._numbers = itertools.count(1)
 
@@ -154,7 +157,7 @@ class Api:
         self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
         return number
 
-    def reply(self, number, timeout=20.0):
+    def reply(self, number, timeout=PATIENCE_S):
         """The reply to a request; what comes before is kept as an event."""
         self.socket.settimeout(timeout)
         while True:
@@ -178,14 +181,14 @@ class Api:
         reply = self.ask(method, **params)
         return reply["status"], reply["error"]["code"]
 
-    def event(self, timeout=20.0):
+    def event(self, timeout=PATIENCE_S):
         """The next message that is no reply."""
         if self.events:
             return self.events.pop(0)
         self.socket.settimeout(timeout)
         return json.loads(self.socket.recv())
 
-    def report(self, execution_type=None, timeout=20.0):
+    def report(self, execution_type=None, timeout=PATIENCE_S):
         """The next executionReport (of a type)."""
         while True:
             event = self.event(timeout)["event"]
@@ -232,7 +235,7 @@ class Exchange:
     def state(self):
         return self.json("/sandbox/state")
 
-    def wait(self, condition, deadline_s=20.0):
+    def wait(self, condition, deadline_s=PATIENCE_S):
         """Ask ``condition`` again and again until it answers with something true, which is returned."""
         deadline = time.monotonic() + deadline_s
         while not (answer := condition()):
@@ -243,13 +246,22 @@ class Exchange:
     def stream(self, path):
         stream = Stream(self.sandbox.stream_url + path)
         self.streams.append(stream)
+        self._served(self.sandbox.streams)
         return stream
 
     def api(self, query=""):
         """A connection to the WebSocket API."""
         api = Api(self.sandbox.ws_api_url + query)
         self.streams.append(api)
+        self._served(self.sandbox.ws_api)
         return api
+
+    def _served(self, service):
+        """Wait until the latest connection gets events: its client knows it to be open a moment before that."""
+        connections, obeyed = service.connections(), threading.Event()
+        if connections:
+            connections[-1].command(obeyed.set)
+            self.wait(lambda: obeyed.is_set() or connections[-1] not in service.connections())
 
     def user(self, kind="HMAC", account="main"):
         """The first key of a kind."""
@@ -289,7 +301,7 @@ def start_exchange():
     yield start
     for exchange in running:
         exchange.stop()
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + PATIENCE_S
     while any(thread.name.startswith("sandbox-") for thread in threading.enumerate()):
         assert time.monotonic() < deadline, f"threads left: {threading.enumerate()}"
         time.sleep(0.01)
@@ -299,6 +311,31 @@ def start_exchange():
 def exchange(start_exchange):
     """A sandbox with one liquid symbol."""
     return start_exchange()
+
+
+class Ahead:
+    """The monotonic clock of a module, which can be put forward."""
+
+    def __init__(self):
+        self.by_s = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.by_s
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """Give a module a clock that can be put forward: ``ahead(module)``."""
+
+    def ahead(module):
+        clock = Ahead()
+        monkeypatch.setattr(module, "time", clock)
+        return clock
+
+    return ahead
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """REST endpoints of the generated market: shapes, errors, weights."""
 
+import contextlib
 import itertools
 import time
 
@@ -10,11 +11,25 @@ from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 
 
-@pytest.fixture(scope="module")
-def shared():
+@contextlib.contextmanager
+def market():
+    """Asks a market that has just begun."""
     options = SandboxOptions(symbols=("BTCUSDT", "ETHUSDT"), rate=100.0, weight_limit=10**6)
     with Sandbox(options) as sandbox, requests.Session() as session:
-        yield lambda path, **arguments: session.get(sandbox.rest_url + path, timeout=5, **arguments)
+        yield lambda path, **arguments: session.get(sandbox.rest_url + path, timeout=30, **arguments)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with market() as ask:
+        yield ask
+
+
+@pytest.fixture
+def fresh():
+    """One in which no trade is too old for an answer yet."""
+    with market() as ask:
+        yield ask
 
 
 def test_exchange_info(shared):
@@ -57,20 +72,21 @@ def test_book_and_tickers(shared):
     assert shared("/api/v3/ticker/24hr?symbol=QUIETUSDT").json()["count"] == 0
 
 
-def test_trades_and_aggregates(shared):
+def test_trades_and_aggregates(fresh):
+    fresh("/api/v3/depth?symbol=BTCUSDT")  # which wakes it
     deadline_s = time.monotonic() + 60
-    while len(shared("/api/v3/aggTrades?symbol=BTCUSDT").json()) < 2:
+    while len(fresh("/api/v3/aggTrades?symbol=BTCUSDT").json()) < 2:
         assert time.monotonic() < deadline_s, "the market must trade now and then"
-    trades = shared("/api/v3/trades?symbol=BTCUSDT").json()
+    trades = fresh("/api/v3/trades?symbol=BTCUSDT&limit=1000").json()
     ids = [trade["id"] for trade in trades]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
-    aggregates = shared("/api/v3/aggTrades?symbol=BTCUSDT").json()
+    aggregates = fresh("/api/v3/aggTrades?symbol=BTCUSDT&limit=1000").json()
     assert aggregates[0]["f"] == ids[0]
     assert all(later["f"] == earlier["l"] + 1 for earlier, later in itertools.pairwise(aggregates))
-    assert shared(f"/api/v3/aggTrades?symbol=BTCUSDT&fromId={aggregates[1]['a']}&limit=1").json() == [aggregates[1]]
-    assert shared(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={ids[1]}&limit=1").json()[0]["id"] == ids[1]
-    assert shared("/api/v3/trades?symbol=QUIETUSDT").json() == []
-    average = shared("/api/v3/avgPrice?symbol=BTCUSDT").json()
+    assert fresh(f"/api/v3/aggTrades?symbol=BTCUSDT&fromId={aggregates[1]['a']}&limit=1").json() == [aggregates[1]]
+    assert fresh(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={ids[1]}&limit=1").json()[0]["id"] == ids[1]
+    assert fresh("/api/v3/trades?symbol=QUIETUSDT").json() == []
+    average = fresh("/api/v3/avgPrice?symbol=BTCUSDT").json()
     assert average["mins"] == 5 and 60_000 < float(average["price"]) < 70_000
 
 

@@ -1,12 +1,15 @@
 """Every kind of fault, injected over HTTP and observed over real sockets."""
 
 import itertools
+import json
 import time
 from decimal import Decimal
 
 import pytest
 import requests
 import websocket
+
+from binmon.sandbox import connection_faults
 
 DEPTH = "/stream?streams=btcusdt@depth@100ms"
 
@@ -169,7 +172,7 @@ def test_binary_empty_masked_and_oversized_frames(exchange):
     assert (opcode, len(data)) == (0x1, 3_000_000)
     assert data.endswith(b'a"}')
     exchange.fault("masked")
-    stream.socket.settimeout(2)
+    stream.socket.settimeout(30)
     head = stream.socket.sock.recv(2)
     assert head[1] & 0x80
 
@@ -202,14 +205,20 @@ def test_disconnect_abruptly_and_by_reset(exchange):
 def test_stall_with_pings_loses_events_and_ends(start_exchange):
     exchange = start_exchange(rate=100.0, ping_interval_s=0.2)
     stream = exchange.stream(DEPTH)
-    depth_events(stream, 2)
-    exchange.fault("stall", seconds=0.7)
-    opcodes = []
+    last = depth_events(stream, 2)[-1]["u"]
     started = time.monotonic()
-    while (frame := stream.frame())[0] != 0x1 or time.monotonic() - started < 0.3:
-        opcodes.append(frame[0])
-    assert time.monotonic() - started > 0.5
-    assert opcodes.count(0x9) >= 2
+    exchange.fault("stall", seconds=3)
+    now = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
+    pings, event = 0, {"U": last + 1, "u": last}
+    while event["u"] <= now:  # what was under way
+        assert event["U"] == last + 1
+        last = event["u"]
+        while (frame := stream.frame())[0] != 0x1:
+            pings += frame[0] == 0x9
+        event = json.loads(frame[1])["data"]
+    assert time.monotonic() - started >= 3
+    assert event["U"] > last + 1
+    assert pings >= 2
 
 
 def test_stall_leaves_new_connections_alone(start_exchange):
@@ -225,18 +234,13 @@ def test_dead_stall_is_total_silence(start_exchange):
     exchange = start_exchange(rate=100.0, ping_interval_s=0.1)
     stream = exchange.stream(DEPTH)
     depth_events(stream, 1)
-    exchange.fault("stall", seconds=0.8, pongs=False)
-    time.sleep(0.1)
+    exchange.fault("stall", seconds=600, pongs=False)
+    exchange.wait(lambda: exchange.state()["connections"][0]["dead"])
     stream.socket.ping("x")
-    started = time.monotonic()
-    frames = []
-    while time.monotonic() - started < 0.5:
-        try:
-            frames.append(stream.frame(0.3))
-        except websocket.WebSocketTimeoutException:
-            break
-    silence = stream.socket.sock.fileno() >= 0 and time.monotonic() - started
-    assert silence > 0.25
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        for _ in range(200):  # some were under way, and then there is silence
+            stream.frame(0.4)
+    exchange.fault("stall", seconds=0.3, pongs=False)
     assert depth_events(stream, 3)
 
 
@@ -244,9 +248,8 @@ def test_slow_link_delays_frames(start_exchange):
     exchange = start_exchange(rate=100.0)
     stream = exchange.stream(DEPTH)
     depth_events(stream, 1)
-    exchange.fault("slow_link", delay_ms=600, seconds=5)
-    stream.collect(0.3)
-    event = depth_events(stream, 1)[0]
+    exchange.fault("slow_link", delay_ms=600, seconds=60)
+    event = events_past_now(exchange, stream, 1)[-1]
     assert exchange.json("/api/v3/time")["serverTime"] - event["E"] >= 550
     assert breaks([event, *depth_events(stream, 3)]) == 0
 
@@ -263,12 +266,13 @@ def test_server_shutdown_raw_and_combined(exchange):
 
 
 @pytest.mark.parametrize(("mode", "status"), [("http_503", 503), ("http_429", 429), ("tcp", None)])
-def test_refused_connections(exchange, mode, status):
-    exchange.fault("refuse_connections", mode=mode, seconds=0.6)
+def test_refused_connections(exchange, ahead, mode, status):
+    clock = ahead(connection_faults)
+    exchange.fault("refuse_connections", mode=mode, seconds=60)
     with pytest.raises((websocket.WebSocketBadStatusException, ConnectionError)) as caught:
         exchange.stream("/ws")
     assert getattr(caught.value, "status_code", None) == status
-    time.sleep(0.7)
+    clock.by_s += 60
     exchange.stream("/ws")
 
 
@@ -319,11 +323,11 @@ def test_clock_skew_shifts_server_time_and_events(exchange):
     stream = exchange.stream(DEPTH)
     exchange.fault("clock_skew", ms=-90_000)
     now = time.time() * 1000
-    assert abs(exchange.json("/api/v3/time")["serverTime"] - now + 90_000) < 2_000
+    assert abs(exchange.json("/api/v3/time")["serverTime"] - now + 90_000) < 30_000
     event = stream.until(lambda message: message["data"]["E"] < now - 60_000)["data"]
-    assert abs(event["E"] - now + 90_000) < 3_000
+    assert abs(event["E"] - now + 90_000) < 30_000
     exchange.fault("clear")
-    assert abs(exchange.json("/api/v3/time")["serverTime"] - time.time() * 1000) < 2_000
+    assert abs(exchange.json("/api/v3/time")["serverTime"] - time.time() * 1000) < 30_000
 
 
 def test_set_price_moves_trades_and_book(exchange, plain_book):
@@ -340,11 +344,11 @@ def test_set_price_moves_trades_and_book(exchange, plain_book):
     final = exchange.depth("BTCUSDT")
     while book.id < final["lastUpdateId"]:
         book.apply(stream.until(lambda message: message["stream"].endswith("100ms"))["data"])
-    assert abs(float(final["bids"][0][0]) - 70_000.5) < 20
+    assert abs(float(final["bids"][0][0]) - 70_000.5) < 500
     assert len(final["bids"]) == len(final["asks"]) == 5000
     assert [(Decimal(p), Decimal(q)) for p, q in final["asks"]] == book.top("a", 5000)
     exchange.fault("set_price", symbol="BTCUSDT", price="60000")
-    assert abs(float(exchange.depth("BTCUSDT", 5)["asks"][0][0]) - 60_000) < 20
+    assert abs(float(exchange.depth("BTCUSDT", 5)["asks"][0][0]) - 60_000) < 500
 
 
 def test_symbols_come_change_and_go(exchange):
@@ -355,7 +359,7 @@ def test_symbols_come_change_and_go(exchange):
     with pytest.raises(websocket.WebSocketTimeoutException):
         stream.event(0.5)
     exchange.fault("symbol_status", symbol="NEWCOINUSDT", status="TRADING")
-    assert stream.event(8)["s"] == "NEWCOINUSDT"
+    assert stream.event()["s"] == "NEWCOINUSDT"
     exchange.fault("remove_symbol", symbol="NEWCOINUSDT")
     assert exchange.get("/api/v3/exchangeInfo?symbol=NEWCOINUSDT").json()["code"] == -1121
 
@@ -368,10 +372,9 @@ def test_reset_restarts_all_ids(exchange):
     event = stream.until(lambda message: message["data"]["u"] < before)["data"]
     assert event["u"] < 1000
     assert exchange.depth("BTCUSDT", 5)["lastUpdateId"] < 1000
-    assert exchange.json("/api/v3/klines?symbol=BTCUSDT&interval=1d&limit=10") in (
-        [],
-        exchange.json("/api/v3/klines?symbol=BTCUSDT&interval=1d&limit=1"),
-    )
+    candles = "/api/v3/klines?symbol=BTCUSDT&interval=1d"
+    # The candle of today may change between the two answers.
+    exchange.wait(lambda: exchange.json(f"{candles}&limit=10") in ([], exchange.json(f"{candles}&limit=1")))
 
 
 def test_bad_requests_are_refused_with_a_reason(exchange):
@@ -388,10 +391,10 @@ def test_bad_requests_are_refused_with_a_reason(exchange):
         ({"kind": "new_symbol", "symbol": "BTCUSDT"}, "listed already"),
         ([], "kind"),
     ):
-        answer = requests.post(url, json=request, timeout=5)
+        answer = requests.post(url, json=request, timeout=30)
         assert answer.status_code == 400, request
         assert word in answer.json()["error"], answer.text
-    assert requests.post(url, data=b"{", timeout=5).status_code == 400
+    assert requests.post(url, data=b"{", timeout=30).status_code == 400
 
 
 def test_clear_removes_everything(exchange):

@@ -19,16 +19,17 @@ def witness(exchange, script):
     """What a client saw of a sandbox."""
     ran = subprocess.run(
         [sys.executable, HERE / script],
-        input=json.dumps(exchange.sandbox.ready()), capture_output=True, text=True, timeout=110,
+        input=json.dumps(exchange.sandbox.ready()), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 def is_now(milliseconds):
-    return abs(milliseconds - time.time_ns() // 1_000_000) < 200_000
+    return abs(milliseconds - time.time_ns() // 1_000_000) < 400_000
 
 
+@pytest.mark.timeout(300)
 def test_the_venues_own_client(start_exchange):
     seen = witness(start_exchange(rate=50.0), "foreign_venue_sdk.py")
     for kind in KINDS:
@@ -58,7 +59,7 @@ def test_the_venues_own_client(start_exchange):
     assert seen["streams"] == ["BookTickerResponse", "DiffBookDepthResponse", "KlineResponse", "TradeResponse"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_python_binance(start_exchange):
     seen = witness(start_exchange(rate=50.0), "foreign_python_binance.py")
     for kind in KINDS:

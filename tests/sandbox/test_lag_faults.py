@@ -79,10 +79,12 @@ def test_an_older_snapshot_bridges_to_the_true_book(start_exchange, plain_book):
     seen = events(stream, 1)
     exchange.fault("snapshot_lag", ms=700, symbols=["BNBUSDT"])
     old = exchange.depth("BNBUSDT")
-    while old["lastUpdateId"] >= seen[-1]["U"] - 1 or old["lastUpdateId"] <= seen[0]["u"]:
+    while old["lastUpdateId"] <= seen[0]["u"]:
         seen += events(stream, 1)
         old = exchange.depth("BNBUSDT")
         assert len(seen) < 300
+    while old["lastUpdateId"] >= seen[-1]["U"] - 1:
+        seen += events(stream, 1)
     assert len(exchange.depth("BNBUSDT", 10)["asks"]) == 10
     exchange.fault("clear")
     exchange.fault("freeze")
@@ -108,10 +110,10 @@ def test_streams_behind_rest_lose_nothing_also_when_it_ends(start_exchange):
 
     ahead = exchange.wait(far_ahead)
     # What was under way when the delay began comes at once, and everything after it late.
-    seen += events(stream, 1)
-    assert seen[-1]["u"] < ahead
-    [fault] = exchange.state()["faults"]
-    assert fault["held"] > 0
+    while seen[-1]["u"] < ahead:
+        seen += events(stream, 1)
+    assert exchange.json("/api/v3/time")["serverTime"] - seen[-1]["E"] >= 2900
+    exchange.wait(lambda: exchange.state()["faults"][0]["held"] > 0)
     exchange.fault("clear")
     seen += events(stream, 10)
     assert breaks(seen) == 0
@@ -133,7 +135,7 @@ def test_copies_of_books_go_when_the_time_is_over(start_exchange):
     exchange = start_exchange(symbols=("BNBUSDT",), rate=100.0)
     exchange.depth("BNBUSDT", 5)
     market = exchange.sandbox.market.symbol("BNBUSDT")
-    exchange.fault("snapshot_lag", ms=60_000, seconds=0.3)
+    exchange.fault("snapshot_lag", ms=60_000, seconds=5)
     assert len(market._watchers) == 1
     held = exchange.depth("BNBUSDT", 5)["lastUpdateId"]
     exchange.wait(lambda: exchange.depth("BNBUSDT", 5)["lastUpdateId"] > held)
@@ -142,6 +144,6 @@ def test_copies_of_books_go_when_the_time_is_over(start_exchange):
 
 def test_zero_is_neither_order(exchange):
     answer = requests.post(
-        exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "snapshot_lag", "ms": 0}, timeout=5
+        exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "snapshot_lag", "ms": 0}, timeout=30
     )
     assert answer.status_code == 400 and "'ms'" in answer.json()["error"]

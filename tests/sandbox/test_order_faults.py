@@ -115,7 +115,7 @@ def test_report_before_answer(subscribed, service):
 
 
 def test_a_delayed_answer_lets_later_ones_pass(subscribed):
-    subscribed.fault("report_before_answer", ms=2500)
+    subscribed.fault("report_before_answer", ms=6000)
     api = subscribed.api()
     order = api.send("order.place", **subscribed.user().params(**ORDER))
     ping = api.send("ping")
@@ -294,6 +294,6 @@ def test_reset_wipes_the_private_side(subscribed):
 
 def test_private_faults_need_accounts(start_exchange):
     exchange = start_exchange(replay="tests/data/spot_BTCUSDT_20240808_25s.tsv.gz", symbols=None)
-    answer = requests.post(f"{exchange.sandbox.rest_url}/sandbox/faults", json={"kind": "report_lost"}, timeout=5)
+    answer = requests.post(f"{exchange.sandbox.rest_url}/sandbox/faults", json={"kind": "report_lost"}, timeout=30)
     assert answer.status_code == 400
     assert "recording" in answer.json()["error"]

@@ -1,8 +1,8 @@
 import socket
-import time
 
 import pytest
 
+from binmon.sandbox import outbox as outbox_module
 from binmon.sandbox.outbox import Outbox
 
 
@@ -10,10 +10,23 @@ from binmon.sandbox.outbox import Outbox
 def pair():
     left, right = socket.socketpair()
     left.setblocking(False)
-    right.settimeout(1)
+    right.settimeout(30)
     yield left, right
     left.close()
     right.close()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(outbox_module, "time", clock)
+    return clock
 
 
 def read(reader, length):
@@ -61,21 +74,21 @@ def test_held_outbox_writes_nothing(pair):
     assert pair[1].recv(10) == b"x"
 
 
-def test_slow_link_keeps_order(pair):
+def test_slow_link_keeps_order(pair, clock):
     outbox = Outbox(pair[0], 100, lambda: None)
     outbox.slow_down(0.2, 0, 0.05)
     outbox.put(b"a")
-    time.sleep(0.06)
+    clock.now += 0.06
     outbox.put(b"b")
     outbox.flush()
     writable, due = outbox.next_write()
-    assert not writable and 0.05 < due - time.monotonic() < 0.2
-    time.sleep(max(0, due - time.monotonic()) + 0.01)
+    assert not writable and due - clock.now == pytest.approx(0.14)
+    clock.now = due + 0.01
     outbox.flush()
     assert read(pair[1], 2) == b"ab"
     outbox.slow_down(0.0, 100, 5)
     outbox.put(b"x" * 30)
-    assert 0.2 < outbox.next_write()[1] - time.monotonic() < 0.4
+    assert outbox.next_write()[1] - clock.now == pytest.approx(0.3)
 
 
 def test_gone_client_is_not_an_error(pair):

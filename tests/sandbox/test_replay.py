@@ -44,7 +44,7 @@ def texts(stream, count):
     return [stream.text() for _ in range(count)]
 
 
-def wait_until(condition, seconds=5):
+def wait_until(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -80,7 +80,7 @@ def test_raw_connections_get_bare_payloads_and_the_recorded_body(start_exchange,
 def test_pause_only_where_somebody_listens(start_exchange, recording):
     exchange = start_exchange(replay=recording, symbols=None, speed=10.0)
     stream = exchange.stream("/ws/abcusdt@trade")
-    assert stream.text(3) == '{"e":"trade" }'
+    assert stream.text() == '{"e":"trade" }'
 
 
 def test_stale_snapshots_are_passed_over_without_a_pause(start_exchange, tmp_path):
@@ -94,10 +94,10 @@ def test_stale_snapshots_are_passed_over_without_a_pause(start_exchange, tmp_pat
     path.write_text("".join(f"{int(second * 1e9)}\t{source}\t{payload}\n" for second, source, payload in lines))
     exchange = start_exchange(replay=str(path), symbols=None, speed=10.0)
     stream = exchange.stream("/stream?streams=abcusdt@depth@100ms")
-    assert stream.text(2) == event(10, 11)
+    assert stream.text() == event(10, 11)
     wait_until(lambda: exchange.state()["replay"]["waiting_for_depth_of"] == "ABCUSDT")
     assert exchange.get("/api/v3/depth?symbol=ABCUSDT&limit=1000").text == SNAPSHOT
-    assert stream.text(2) == event(12, 13)
+    assert stream.text() == event(12, 13)
 
 
 def test_unknown_things_are_clear_errors(start_exchange, recording):
@@ -108,7 +108,7 @@ def test_unknown_things_are_clear_errors(start_exchange, recording):
     assert exchange.get("/api/v3/nope").status_code == 404
     info = exchange.json("/api/v3/exchangeInfo?symbol=ABCUSDT")["symbols"][0]
     assert info["filters"][0]["tickSize"] == "0.10000000"
-    fault = exchange.session.post(exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "reset"}, timeout=5)
+    fault = exchange.session.post(exchange.sandbox.rest_url + "/sandbox/faults", json={"kind": "reset"}, timeout=30)
     assert fault.status_code == 400 and "recording" in fault.json()["error"]
 
 

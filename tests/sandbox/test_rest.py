@@ -1,7 +1,6 @@
 """HTTP itself: statuses, headers, limits, time units."""
 
 import http.client
-import threading
 
 import pytest
 
@@ -10,7 +9,7 @@ def test_retired_and_unknown_paths(exchange):
     gone = exchange.get("/api/v3/userDataStream")
     assert gone.status_code == 410
     assert gone.text.startswith("<html>")
-    assert exchange.session.post(exchange.sandbox.rest_url + "/api/v3/userDataStream", timeout=5).status_code == 410
+    assert exchange.session.post(exchange.sandbox.rest_url + "/api/v3/userDataStream", timeout=30).status_code == 410
     assert exchange.get("/api/v1/depth").status_code == 404
     assert exchange.get("/nope", headers={"Accept": "text/html"}).text.startswith("<html>")
 
@@ -35,7 +34,7 @@ def test_weight_limit_then_ban(start_exchange):
     statuses = [exchange.get("/api/v3/ping").status_code for _ in range(12)]
     assert statuses == [429] * 9 + [418] * 3
     banned = exchange.get("/api/v3/ping")
-    assert 110 < int(banned.headers["Retry-After"]) <= 121
+    assert 60 < int(banned.headers["Retry-After"]) <= 121
     assert "IP banned until" in banned.json()["msg"]
     exchange.fault("forgive_weight")
     assert exchange.get("/api/v3/ping").status_code == 200
@@ -44,21 +43,21 @@ def test_weight_limit_then_ban(start_exchange):
 
 
 def test_weight_window_ends(start_exchange):
-    exchange = start_exchange(weight_limit=2, weight_window_s=1)
-    statuses = [exchange.get("/api/v3/ping").status_code for _ in range(4)]
-    assert 429 in statuses
-    threading.Event().wait(1.1)
+    exchange = start_exchange(weight_limit=2, weight_window_s=86_400)
+    statuses = [exchange.get("/api/v3/ping").status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    exchange.fault("clock_skew", ms=86_400_000)
     assert exchange.get("/api/v3/ping").status_code == 200
 
 
 @pytest.mark.parametrize("method", ["post", "put", "delete"])
 def test_other_methods_are_refused(exchange, method):
-    answer = getattr(exchange.session, method)(exchange.sandbox.rest_url + "/api/v3/time", timeout=5)
+    answer = getattr(exchange.session, method)(exchange.sandbox.rest_url + "/api/v3/time", timeout=30)
     assert answer.status_code == 405
 
 
 def test_connection_is_kept_alive(exchange):
-    connection = http.client.HTTPConnection("127.0.0.1", exchange.sandbox.rest.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", exchange.sandbox.rest.port, timeout=30)
     ports = set()
     for _ in range(3):
         connection.request("GET", "/api/v3/ping")

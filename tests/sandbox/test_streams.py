@@ -19,7 +19,7 @@ def test_every_stream_delivers_its_event(start_exchange):
         f"/stream?streams={'/'.join([*names, '!miniTicker@arr', 'btcusdt@nonsense', 'BTCUSDT@trade'])}"
     )
     seen = {}
-    deadline = time.monotonic() + 6
+    deadline = time.monotonic() + 60
     while len(seen) < len(names) + 1 and time.monotonic() < deadline:
         message = stream.event()
         seen.setdefault(message["stream"], message["data"])
@@ -55,17 +55,20 @@ def test_raw_connection_is_bare_and_properties_change_it(exchange):
     assert stream.ask(method="SET_PROPERTY", params=["combined", True], id=3)["id"] == 3
     assert stream.until(lambda message: "stream" in message)["data"]["e"] == "depthUpdate"
     assert stream.ask(method="UNSUBSCRIBE", params=["btcusdt@depth@100ms"], id=4)["id"] == 4
-    assert stream.collect(0.4) == []
+    # What was under way may still come, but nothing of what happens from now on.
+    marker = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
+    exchange.wait(lambda: exchange.depth("BTCUSDT", 5)["lastUpdateId"] > marker)
+    assert [message for message in stream.collect(0.4) if message["data"]["u"] > marker] == []
 
 
 def test_microseconds(exchange):
     stream = exchange.stream("/ws/btcusdt@depth@100ms?timeUnit=MICROSECOND")
-    assert abs(stream.event()["E"] - time.time() * 1e6) < 3e6
+    assert abs(stream.event()["E"] - time.time() * 1e6) < 60e6
 
 
 def test_unicode_symbol_in_a_percent_encoded_url(exchange):
     stream = exchange.stream("/stream?streams=%E8%BF%99%E6%98%AF%E6%B5%8B%E8%AF%95%E5%B8%81456%40depth%40100ms")
-    message = stream.event(8)
+    message = stream.event()
     assert message["data"]["s"] == "这是测试币456"
     assert message["stream"] == "这是测试币456@depth@100ms"
 
@@ -76,13 +79,13 @@ def test_halted_symbols_follow_the_rules_of_their_status(start_exchange):
     exchange.fault("symbol_status", symbol="BTCUSDT", status="HALT")
     # Events of after the change are those past the book of after the change.
     marker = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
-    stream.until(lambda message: message["data"].get("u", 0) > marker, 20)
-    halted = [stream.event(20) for _ in range(8)]
+    stream.until(lambda message: message["data"].get("u", 0) > marker)
+    halted = [stream.event() for _ in range(8)]
     assert {message["stream"] for message in halted} == {"btcusdt@depth@100ms"}
     exchange.fault("symbol_status", symbol="BTCUSDT", status="BREAK")
     last = exchange.depth("BTCUSDT", 5)["lastUpdateId"]
     if halted[-1]["data"]["u"] < last:
-        stream.until(lambda message: message["data"].get("u") == last, 20)
+        stream.until(lambda message: message["data"].get("u") == last)
     assert stream.collect(0.5) == []
 
 

@@ -31,8 +31,8 @@ def subscribe(exchange, user=None):
 
 
 def test_logon_status_and_logout(exchange):
-    api, user = exchange.api(), exchange.user("Ed25519")
     before = time.time_ns() // 1_000_000
+    api, user = exchange.api(), exchange.user("Ed25519")
     status = api.result("session.logon", **user.params())
     assert status["apiKey"] == user.key
     assert before - 1000 <= status["connectedSince"] <= status["authorizedSince"] <= status["serverTime"]
@@ -284,8 +284,10 @@ def test_numbers_are_signed_as_they_are_sent(exchange):
 
 def test_order_limits_say_when_to_try_again(exchange):
     api, user = exchange.api(), exchange.user()
+    exchange.sandbox.private.set_orders_limit(2, 1000)
+    order = resting(exchange, newOrderRespType="ACK")
     for _ in range(150):  # a window of ten seconds may end in between
-        reply = api.ask("order.place", **user.params(**resting(exchange, newOrderRespType="ACK")))
+        reply = api.ask("order.place", **user.params(**order))
         if reply["status"] != 200:
             break
     assert (reply["status"], reply["error"]["code"]) == (429, -1015)

@@ -42,7 +42,7 @@ def test_a_whole_market_over_sockets(start_exchange):
     stream = exchange.stream("/stream?streams=" + "/".join(f"{name.lower()}@depth@100ms" for name in half))
     heard = set()
     while len(heard) < 700:
-        heard.add(stream.event(15)["data"]["s"])
+        heard.add(stream.event()["data"]["s"])
 
     def awake():
         return {name for name, entry in exchange.state()["symbols"].items() if entry["awake"]}
@@ -60,12 +60,13 @@ def test_symbols_come_and_go_in_a_whole_market(start_exchange, plain_book):
     stream = exchange.stream(f"/stream?streams={gone.lower()}@depth@100ms/newusdt@depth@100ms")
     assert stream.event()["data"]["s"] == gone
     exchange.fault("new_symbol", symbol="NEWUSDT")
-    first = stream.until(lambda message: message["data"]["s"] == "NEWUSDT", 10)["data"]
+    first = stream.until(lambda message: message["data"]["s"] == "NEWUSDT")["data"]
     book = plain_book(exchange.depth("NEWUSDT"))
     assert book.sides["b"] and book.sides["a"]
     book.apply(first)
-    while book.id < exchange.depth("NEWUSDT", 5)["lastUpdateId"]:
-        book.apply(stream.until(lambda message: message["data"]["s"] == "NEWUSDT", 10)["data"])
+    marker = exchange.depth("NEWUSDT", 5)["lastUpdateId"]
+    while book.id < marker:
+        book.apply(stream.until(lambda message: message["data"]["s"] == "NEWUSDT")["data"])
     exchange.fault("symbol_status", symbol=gone, status="BREAK")
     assert exchange.json(f"/api/v3/exchangeInfo?symbol={gone}")["symbols"][0]["status"] == "BREAK"
     exchange.fault("remove_symbol", symbol=gone)
@@ -73,15 +74,15 @@ def test_symbols_come_and_go_in_a_whole_market(start_exchange, plain_book):
     assert (answer.status_code, answer.json()["code"]) == (400, -1121)
     # NEWUSDT goes on. What was under way before the removal has arrived when an event from after it has.
     marker = exchange.depth("NEWUSDT", 5)["lastUpdateId"]
-    stream.until(lambda message: message["data"]["s"] == "NEWUSDT" and message["data"]["u"] > marker, 20)
-    assert {stream.event(20)["data"]["s"] for _ in range(3)} == {"NEWUSDT"}
+    stream.until(lambda message: message["data"]["s"] == "NEWUSDT" and message["data"]["u"] > marker)
+    assert {stream.event()["data"]["s"] for _ in range(3)} == {"NEWUSDT"}
     # Listed again under the same name it begins anew, also for those who never unsubscribed.
     exchange.fault("new_symbol", symbol=gone)
-    again = stream.until(lambda message: message["data"]["s"] == gone, 15)["data"]
+    again = stream.until(lambda message: message["data"]["s"] == gone)["data"]
     assert again["U"] < 10_000
     other = exchange.stream(f"/ws/{stays.lower()}@depth@100ms")
     exchange.fault("symbol_status", symbol=stays, status="TRADING")
-    assert other.event(10)["s"] == stays
+    assert other.event()["s"] == stays
 
 
 def test_unknown_symbols_do_not_disturb(start_exchange):
@@ -89,5 +90,5 @@ def test_unknown_symbols_do_not_disturb(start_exchange):
     stream = exchange.stream("/ws/nosuchusdt@depth")
     with pytest.raises(websocket.WebSocketTimeoutException):
         stream.event(0.3)
-    answer = requests.get(exchange.sandbox.rest_url + "/api/v3/depth?symbol=NOSUCHUSDT", timeout=5)
+    answer = requests.get(exchange.sandbox.rest_url + "/api/v3/depth?symbol=NOSUCHUSDT", timeout=30)
     assert answer.json()["code"] == -1121

@@ -107,7 +107,7 @@ class Floor:
         self.until(lambda: time.monotonic() >= end_s)
 
     def fault(self, kind: str, **options: Any) -> None:
-        answer = requests.post(f"{self.sandbox.rest_url}/sandbox/faults", json={"kind": kind, **options}, timeout=10)
+        answer = requests.post(f"{self.sandbox.rest_url}/sandbox/faults", json={"kind": kind, **options}, timeout=30)
         assert answer.ok, answer.text
 
 
@@ -121,7 +121,7 @@ def sandbox() -> Iterator[Sandbox]:
 def floor(sandbox: Sandbox) -> Iterator[Floor]:
     made = Floor(sandbox)
     yield made
-    assert made.supervisor.stop(Deadline(10)) == []
+    assert made.supervisor.stop(Deadline(30)) == []
 
 
 def history(floor: Floor, interval: str) -> dict[int, Candle]:
@@ -187,7 +187,7 @@ def test_candles_stay_the_venues_over_cuts_stalls_and_rotations(floor: Floor) ->
     floor.until(lambda: watcher.intake.feeds.rotations == 1)
     moved_on()
     floor.fault("server_shutdown")
-    floor.until(lambda: watcher.intake.feeds.rotations == 2)
+    floor.until(lambda: watcher.intake.feeds.rotations >= 2)
     moved_on()
     check_series(floor, watcher, "1s")
     check_series(floor, watcher, "1m")
@@ -279,7 +279,7 @@ def test_a_new_symbol_is_reported_once_and_a_restart_reports_nothing_old(sandbox
     (listed,) = floor.heard.of(SymbolListed)
     assert (listed.symbol, listed.status, listed.first_seen_by) == ("SOLUSDT", "TRADING", FirstSeenBy.MINI_TICKER)
     assert listed.lead_ms is not None
-    assert floor.supervisor.stop(Deadline(10)) == []
+    assert floor.supervisor.stop(Deadline(30)) == []
 
     # the list alone shows one that does not trade
     floor, watcher = begin(sandbox, 1.0)
@@ -300,7 +300,7 @@ def test_a_new_symbol_is_reported_once_and_a_restart_reports_nothing_old(sandbox
     assert [(one.symbol, one.status) for one in floor.heard.of(SymbolStatus)] == [
         ("ETHUSDT", "HALT"), ("LATEUSDT", "DELISTED"),
     ]  # fmt: skip
-    assert floor.supervisor.stop(Deadline(10)) == []
+    assert floor.supervisor.stop(Deadline(30)) == []
     assert named == ["SOLUSDT", "LATEUSDT"]
 
     # another venue under the same name: one line
@@ -309,7 +309,7 @@ def test_a_new_symbol_is_reported_once_and_a_restart_reports_nothing_old(sandbox
         floor, watcher = begin(other, 1.0)
         floor.until(lambda: floor.signals.told)
         floor.pass_time(2.5)
-        assert floor.supervisor.stop(Deadline(10)) == []
+        assert floor.supervisor.stop(Deadline(30)) == []
         assert floor.heard.told == []
         (signal,) = floor.signals.of(AlertSignal)
         assert signal.name == "symbols.reset"

@@ -30,8 +30,8 @@ from binmon.wiring.latency import plan_latency, wire_latency
 from binmon.wiring.parts import TradingParts
 from binmon.wiring.venues import MarketParts
 
-WITHIN_S = 40.0
-LATENCY = {"venue": "bybit", "symbol": "BTCUSDT", "interval_s": 0.2, "notional": 20}
+WITHIN_S = 60.0
+LATENCY = {"venue": "bybit", "symbol": "BTCUSDT", "interval_s": 0.2, "notional": 20, "threshold_ms": 20_000}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_embedded_sandbox_lends_addresses_and_key(tmp_path: Path, sandbox: S
         assert parts.trading().environment == "sandbox"
         for take in (parts.take_sample, parts.take_idle_sample):
             parts.clock.add([take(threading.Event())])
-        assert abs(parts.offset_ms()) < 1000
+        assert abs(parts.offset_ms()) < 10_000
 
 
 def test_a_sandbox_of_our_own_does_not_get_the_key_of_the_embedded_one(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -166,7 +166,7 @@ def test_orders_are_probed_as_on_any_venue(tmp_path: Path, sandbox: Sandbox) -> 
                 made.supervisor.tick(time.monotonic())
                 made.stop.wait(0.02)
         finally:
-            assert made.supervisor.stop(Deadline(4.5)) == []
+            assert made.supervisor.stop(Deadline(30)) == []
     assert {one.order_class for one in settled} == {OrderClass.IN_TIME}
     assert {one.venue for one in settled} == {"bybit"} and {one.order_status for one in settled} == {"FILLED"}
     assert {one.side.value for one in settled} == {"BUY", "SELL"}

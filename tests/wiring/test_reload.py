@@ -520,7 +520,7 @@ def test_targets_come_and_go_and_the_others_keep_their_workers(tmp_path: Path) -
     ]
     parts.tell([])
     assert parts.targets == () and ground.channels == [] and "127.0.0.1:1/b" not in repr(addressees([b]))
-    assert supervisor.stop(Deadline(10)) == []
+    assert supervisor.stop(Deadline(30)) == []
     state.close()
 
 

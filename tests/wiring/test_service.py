@@ -363,7 +363,7 @@ def test_a_real_worker_that_hangs_is_found_with_the_place_where_it_is() -> None:
     with capture_logs() as lines:
         notifier.tick(1.0)
     stuck.leave.set()
-    assert supervisor.stop(Deadline(10)) == []
+    assert supervisor.stop(Deadline(30)) == []
     (line,) = [line for line in lines if line["event"] == "worker.stalled"]
     assert any("hang_here" in place for place in line["where"])
     (dump,) = dumps
@@ -378,7 +378,7 @@ def test_a_worker_that_is_given_up_is_no_stall() -> None:
     supervisor.retire(stuck)
     assert [one.silence_limit_s for one in supervisor.statuses()] == [None]
     stuck.leave.set()
-    assert supervisor.stop(Deadline(10)) == []
+    assert supervisor.stop(Deadline(30)) == []
 
 
 class FailsOnce(Worker):
@@ -403,7 +403,7 @@ def test_a_worker_that_was_restarted_is_not_judged_by_its_former_beat() -> None:
             threading.Event().wait(0.01)
     (status,) = supervisor.statuses()
     assert status.beat_age_s < 100
-    assert supervisor.stop(Deadline(10)) == []
+    assert supervisor.stop(Deadline(30)) == []
 
 
 def test_no_thread_no_stack() -> None:

@@ -171,7 +171,7 @@ def test_nothing_is_told_on_subscription(bybit):
 
 
 def test_an_idle_connection_is_cut_and_one_that_pings_is_not(start_bybit):
-    bybit = start_bybit(bybit_idle_s=3.0)
+    bybit = start_bybit(bybit_idle_s=6.0)
     lively, idle = bybit.private(), bybit.private()
     deadline = time.monotonic() + 60
     while bybit.exchange.wait(lambda: bybit.desk("state"))["counters"].get("disconnects", 0) == 0:

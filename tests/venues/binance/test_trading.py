@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import threading
+import time
 import traceback
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -49,12 +50,12 @@ RESULT = {
 class Desk:
     """The venue's client, its ledger, and what was asked of the clock."""
 
-    def __init__(self, url: str = URL, **options: object) -> None:
+    def __init__(self, url: str = URL, read_timeout_s: float = 30.0, **options: object) -> None:
         self.ledger = RateLedger("binance", max_wait_s=1.0, clock=lambda: NOW_MS / 1000 + 33)
         self.now_ms = NOW_MS
         self.synchronised = 0
         self.departures: list[tuple[int, int]] = []
-        rest = RestSession("binance", url, self.ledger, read_timeout_s=0.5, total_timeout_s=5.0)
+        rest = RestSession("binance", url, self.ledger, read_timeout_s=read_timeout_s, total_timeout_s=60.0)
         self.venue = BinanceTrading(
             rest,
             self.ledger,
@@ -517,7 +518,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             case "short":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body) + 9, body))
             case "silent":
-                venue.release.wait(5)
+                venue.release.wait(60)
 
 
 @contextlib.contextmanager
@@ -537,7 +538,7 @@ def serving(behaviour: str) -> Iterator[Venue]:
 @pytest.mark.parametrize("behaviour", ["good", "short", "silent", "closes"])
 def test_on_the_wire(behaviour: str) -> None:
     with serving(behaviour) as venue:
-        desk = Desk(f"http://127.0.0.1:{venue.server_address[1]}")
+        desk = Desk(f"http://127.0.0.1:{venue.server_address[1]}", 0.5 if behaviour == "silent" else 30.0)
         if behaviour == "good":
             answer = desk.place()
             assert desk.departures[0][0] <= answer.answered_ns and desk.departures[0][1] < answer.answered_mono_ns
@@ -545,6 +546,10 @@ def test_on_the_wire(behaviour: str) -> None:
             with pytest.raises(StatusUnknown) as caught:
                 desk.place()
             assert_silent(caught.value)
+        until_s = time.monotonic() + 30
+        while not venue.posts:  # the desk may have given up before the venue read it
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
         (posted,) = venue.posts
         assert len(desk.departures) == 1
         query, _, _ = posted.decode().rpartition("&signature=")

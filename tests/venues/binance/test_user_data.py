@@ -285,7 +285,7 @@ def test_a_report_takes_some_microseconds() -> None:
         for _ in range(100):
             decoder.decode(frame, "user-1", 1, 1)
         best_s = min(best_s, (time.perf_counter() - began_s) / 100)
-    assert best_s < 50e-6  # 5 to 8 on a machine of 2026 that does nothing else
+    assert best_s < 100e-6  # 5 to 8 on a machine of 2026 that does nothing else
 
 
 def test_the_key_is_in_no_error_and_no_reply_that_is_handed_on() -> None:

@@ -57,7 +57,7 @@ from binmon.venues.sockets import Sockets, market_connections, user_connections
 from binmon.venues.trading import Permit
 
 STOP = threading.Event()
-WITHIN_S = 40.0
+WITHIN_S = 60.0
 numbers = itertools.count(1)
 
 
@@ -72,7 +72,7 @@ def sandbox() -> Iterator[Sandbox]:
 def fault(sandbox: Sandbox) -> Iterator[Callable[..., None]]:
     def inject(kind: str, **options: Any) -> None:
         body = json.dumps({"venue": "bybit", "kind": kind, **options}).encode()
-        with urllib.request.urlopen(f"{sandbox.rest_url}/sandbox/faults", body, timeout=10) as answer:
+        with urllib.request.urlopen(f"{sandbox.rest_url}/sandbox/faults", body, timeout=30) as answer:
             assert json.load(answer)["ok"]
 
     yield inject
@@ -159,7 +159,7 @@ def client(sandbox: Sandbox) -> Client:
 def streams(client: Client) -> Iterator[Streams]:
     one = Streams(client)
     yield one
-    assert one.supervisor.stop(Deadline(4.5)) == []
+    assert one.supervisor.stop(Deadline(30)) == []
 
 
 # -- books ----------------------------------------------------------------------------------------------------------
@@ -261,15 +261,16 @@ def test_a_socket_that_has_died_is_found_by_its_heartbeat(
                 ups.append(message)
         return len(ups)
 
-    streams.until(lambda: taken() == 1)
+    streams.until(taken)
     fault("stall", pongs=False, seconds=60, service="bybit_public")
-    streams.until(lambda: taken() == 2)
+    before = taken()
+    streams.until(lambda: taken() > before)
 
 
 def hurried(plan_of: Callable[..., Any]) -> Callable[..., Any]:
     def plan(name: str, wanted: Any) -> Any:
         found = plan_of(name, wanted)
-        return replace(found, heartbeat=replace(found.heartbeat, every_s=0.5), silence_s=1.5)
+        return replace(found, heartbeat=replace(found.heartbeat, every_s=0.5), silence_s=3.0)
 
     return plan
 
@@ -367,7 +368,7 @@ class Tracked:
 
     def __init__(self, client: Client, streams: Streams) -> None:
         self.client, self.streams = client, streams
-        self.tracker = LatencyTracker(client.clock, threshold_ms=5_000, report_timeout_ms=6_000)
+        self.tracker = LatencyTracker(client.clock, threshold_ms=20_000, report_timeout_ms=30_000)
         self.reports: list[ExecutionReport] = []
         self.balances: list[BalancesChanged] = []
 
@@ -444,6 +445,7 @@ def test_copies_of_reports_are_told_once(tracked: Tracked, fault: Callable[..., 
 
 
 def test_a_report_that_never_comes_is_lost(tracked: Tracked, fault: Callable[..., None]) -> None:
+    tracked.tracker = LatencyTracker(tracked.client.clock, threshold_ms=1_000, report_timeout_ms=3_000)
     fault("report_lost", event=["order"], count=1)
     tracked.send(quantity=Decimal("0.001"))
     assert tracked.settled(1) == {OrderClass.LOST: 1}
