@@ -29,7 +29,7 @@ types: .venv/.test
 # Many tests have a venue, a browser or a container beside them and real clocks. What failed on the busy machine is looked
 # at once more, alone: a defect fails again, and what passes now is named as a test that depends on the machine's pace.
 unit: .venv/.test
-	@$(BIN)/python -m pytest -n 4 --dist loadfile || { \
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder || { \
 	    status=$$?; [ $$status -eq 1 ] || exit $$status; \
 	    echo 'Once more, alone, what failed. A test that passes now depends on the pace of the machine: mend it.'; \
 	    $(BIN)/python -m pytest -x -v --last-failed --last-failed-no-failures none; }

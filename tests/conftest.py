@@ -12,8 +12,13 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # Whether a property holds is no question of how long an example takes, or how long the machine takes to make one up.
-settings.register_profile("pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("pace", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pace")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the tests that take long because they wait for others: at the end there should be small ones to share out."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
 
 
 @pytest.fixture(autouse=True, scope="session")
