@@ -56,7 +56,7 @@ class Machine:
         self._process, self._leader = process, leader
 
     def run(
-        self, *command: str, given: str | None = None, check: bool = True, within_s: float = 60.0
+        self, *command: str, given: str | None = None, check: bool = True, within_s: float = 180.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with ``check`` a status other than 0 fails the test."""
         done = subprocess.run(
@@ -99,7 +99,7 @@ class Machine:
                 found.append(line)
         return found
 
-    def until(self, true: Callable[[], Any], what: str, within_s: float = 60.0) -> Any:
+    def until(self, true: Callable[[], Any], what: str, within_s: float = 120.0) -> Any:
         """Ask until the answer is true, and return it."""
         end_s = time.monotonic() + within_s
         while not (answer := true()):
@@ -129,7 +129,7 @@ def machine(scratch: Path) -> Iterator[Machine]:
     start = ["systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit", "--resolv-conf=off"]
     tried = subprocess.run(
         [*start, "--volatile=overlay", "--pipe", "/bin/true"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     if tried.returncode != 0:
         pytest.skip(f"systemd-nspawn cannot start a container here: {tried.stderr.strip()}")

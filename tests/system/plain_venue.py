@@ -99,8 +99,8 @@ class PlainVenue:
         for message in connection:
             request = json.loads(message)
             assert request["method"] == "userDataStream.subscribe.signature", request["method"]
+            self._subscribers.append(connection)  # before it is told: an order may follow at once
             connection.send(json.dumps({"id": request["id"], "status": 200, "result": {"subscriptionId": 0}}))
-            self._subscribers.append(connection)
         if connection in self._subscribers:
             self._subscribers.remove(connection)
 

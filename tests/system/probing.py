@@ -12,7 +12,7 @@ from binmon.sandbox.server import Sandbox
 from tests.system.conftest import DaemonProcess, configuration
 from tests.system.witness import inject
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 def probing(venue: Sandbox, **latency: Any) -> dict[str, Any]:

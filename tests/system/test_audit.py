@@ -25,7 +25,7 @@ from tests.system.witness import Witness, book_events, depth, inject, rows_again
 
 AUDITS = int(os.environ.get("BINMON_AUDITS", "40"))
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180 + AUDITS)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420 + AUDITS)]
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "THINUSDT"]
 WEIGHT = 1_000_000  # so that every audit is as deep as the book
@@ -47,7 +47,7 @@ def started(daemon: Callable[..., DaemonProcess], venue: Sandbox, symbols: list[
 
 def test_right_books_pass(venue: Sandbox, daemon: Callable[..., DaemonProcess]) -> None:
     process = started(daemon, venue, SYMBOLS, audit_interval_s=0.4)
-    process.wait_for("book.audit", count=AUDITS, within_s=60 + AUDITS)
+    process.wait_for("book.audit", count=AUDITS, within_s=120 + AUDITS)
     for symbol in SYMBOLS:
         process.wait_for("book.audit", symbol=symbol)
     assert process.stop() == 0
@@ -129,7 +129,7 @@ def test_a_book_is_renewed_beside_the_live_one_near_its_edge(
             known_to = Decimal(str(known_range(process, venue)))
             # A book is renewed every 10 s at most; what the market does by itself meanwhile must not matter.
             pause.wait(0 if moves == 1 else 10.5)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while len(process.events("book.renewed", symbol="ETHUSDT")) < moves:
                 assert time.monotonic() < deadline, process.tail()
                 # so far that a tenth of what the snapshot verified is left, yet not beyond it

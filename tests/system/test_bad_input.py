@@ -17,8 +17,9 @@ import yaml
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from tests.system.conftest import DaemonProcess, configuration
+from tests.system.ports import refusing_port
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def binmon(directory: Path, *arguments: str, config: Any = None) -> subprocess.C
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
 
@@ -95,10 +96,9 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_venue_is_a_found_problem(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"])
-    done = binmon(tmp_path, "check", "--connect", config=config)
+    with refusing_port() as port:
+        config = configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"])
+        done = binmon(tmp_path, "check", "--connect", config=config)
     assert done.returncode == 3
     assert f"venues.binance.endpoints.rest: http://127.0.0.1:{port}" in done.stderr
     assert f"venues.binance.endpoints.stream: ws://127.0.0.1:{port}" in done.stderr
@@ -121,9 +121,7 @@ def test_check_of_a_good_configuration(tmp_path: Path, venue: Sandbox) -> None:
 
 
 def test_a_venue_that_is_away_at_the_start_is_waited_for(daemon: Callable[..., DaemonProcess]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"])
-    process = daemon(config)
-    process.wait_for("venue.unreachable", count=2)
-    assert process.stop() == 0 and process.stop_took_s < 5
+    with refusing_port() as port:
+        process = daemon(configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"]))
+        process.wait_for("venue.unreachable", count=2)
+        assert process.stop() == 0 and process.stop_took_s < 5

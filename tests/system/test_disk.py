@@ -104,11 +104,12 @@ def test_a_full_disk_at_random_moments(daemon: Callable[..., DaemonProcess], sma
             with full(small_disk, process):
                 threading.Event().wait(chance.uniform(0.0, 2.0))
             recorded_again(directory, process)
-        assert len(process.events("recorder.failed")) >= FILLS and process.events("recorder.resumed")
+        process.wait_for("recorder.resumed")
+        assert len(process.events("recorder.failed")) >= FILLS
         alerts = process.events("alert.raised", alert="recorder.failed")
         assert {line["subject"] for line in alerts} >= {f"{directory}: rows"}
         # what comes and goes is over only when it has stayed good for a while; the first time that is at once
-        assert process.events("alert.recovered", alert="recorder.failed", subject=f"{directory}: rows")
+        process.wait_for("alert.recovered", alert="recorder.failed", subject=f"{directory}: rows")
         assert process.stop() == 0
     assert not process.unreadable
     # what waited found its place each time: nothing is lost, and nothing is there twice
@@ -136,7 +137,7 @@ def test_more_than_can_wait(daemon: Callable[..., DaemonProcess], small_disk: Pa
             for symbol in SYMBOLS:
                 process.wait_for("book.snapshot_dropped", symbol=symbol, logger="binmon.recorder", within_s=150)
         recorded_again(directory, process)
-        assert process.events("recorder.resumed")
+        process.wait_for("recorder.resumed")  # said once the rows are there
         assert process.stop() == 0
     assert_sound(directory)
     told: Counter[str] = Counter()

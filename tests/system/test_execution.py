@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from binmon.execution.settlement import settle
 from binmon.wiring.execution import Floor
 from tests.execution.floor import BUY, SELL, SYMBOLS, Exchange, exchange, wish
 from tests.system.conftest import DaemonProcess
+from tests.system.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 ORDERS = int(os.environ.get("BINMON_EXECUTION_ORDERS", "60"))
@@ -213,14 +213,11 @@ def test_no_fault_makes_an_order_that_nobody_was_shown_or_two(venues: Exchange, 
 
 
 def test_a_command_beside_a_daemon_has_its_books_and_its_sandbox(daemon: Callable[..., DaemonProcess]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     config = {
         "books": {"venue": [{"venue": name, "symbols": ["BTCUSDT"]} for name in ("binance", "bybit")]},
         "latency": {"enabled": False},
         "dashboard": {"enabled": False},
-        "metrics": {"listen": f"127.0.0.1:{port}"},
+        "metrics": {"listen": f"127.0.0.1:{free_port()}"},
         "execution": {"stale_after_ms": 60000, "quote_timeout_ms": 30000},
     }
     process = daemon(config)
@@ -245,7 +242,7 @@ def test_a_command_beside_a_daemon_has_its_books_and_its_sandbox(daemon: Callabl
         return {row["source"] for row in command("price", "BTCUSDT", "--quantity", "0.001")["venues"]}
 
     # a daemon that is too busy to answer at once is passed over for REST, so not every look must succeed
-    assert any(sources() == {"book"} for _ in range(20))
+    assert any(sources() == {"book"} for _ in range(60))
     before = {row["venue"]: row["balances"] for row in command("balances")["venues"]}
     [order] = command("order", "buy", "BTCUSDT", "--quantity", "0.001", "--yes")["orders"]
     after = {row["venue"]: row["balances"] for row in command("balances")["venues"]}

@@ -24,7 +24,7 @@ from binmon.telemetry.events import VOCABULARY
 from tests.system.conftest import DaemonProcess, configuration
 from tests.system.witness import VenueProcess, Witness, inject, rows_against_truth, state
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(480)]
 
 # A book that was resynced a moment ago waits before it is resynced again; so faults of one symbol take turns.
 SYMBOLS = ["BTCUSDT", "ETHUSDT", *(f"F{number}USDT" for number in range(8))]
@@ -60,6 +60,8 @@ class Scene:
         """Carry out a fault. ``connection: ours`` and ``symbols: [ours]`` stand for the daemon's and for the target."""
         options = dict(fault)
         if options.get("connection") == "ours":
+            # one that the daemon has left may still be there for a moment
+            self.process.until(lambda: len(self.witness.others()) == 1, 60, "one connection of the daemon")
             options["connection"] = [one["id"] for one in self.witness.others()]
         if options.get("symbols") == ["ours"]:
             options["symbols"] = [self.symbol]
@@ -231,11 +233,12 @@ CASES = [
     Case("disconnect-close-frame", (wire_fault("disconnect", mode="close_frame"),), DOWN, ("stream.disconnected",)),
     Case("disconnect-abrupt", (wire_fault("disconnect", mode="abrupt"),), DOWN, ("stream.disconnected",)),
     Case("disconnect-rst", (RST,), DOWN, ("stream.disconnected",)),
-    Case("stall-pongs", (wire_fault("stall", pongs=True, seconds=60),), STALLED, ("stream.stalled",)),
-    Case("stall-dead", (wire_fault("stall", pongs=False, seconds=60),), STALLED, ("stream.stalled",)),
+    # a stream that a busy machine has held up before may be silent for longer; it is cleared when it has been found
+    Case("stall-pongs", (wire_fault("stall", pongs=True, seconds=600),), STALLED, ("stream.stalled",)),
+    Case("stall-dead", (wire_fault("stall", pongs=False, seconds=600),), STALLED, ("stream.stalled",)),
     Case("slow_link", (wire_fault("slow_link", delay_ms=700, seconds=2),), NOTHING),
     Case("slow_link-narrow", (wire_fault("slow_link", delay_ms=0, bytes_per_s=20_000, seconds=2),), NOTHING),
-    Case("server_shutdown", (wire_fault("server_shutdown", close_after_s=20),), frozenset({"rotation"}), ("stream.rotated",)),
+    Case("server_shutdown", (wire_fault("server_shutdown", close_after_s=60),), frozenset({"rotation"}), ("stream.rotated",)),
     *(
         Case(f"refuse_connections-{mode}", ({"kind": "refuse_connections", "mode": mode, "seconds": 2}, RST), DOWN, ("worker.failed",))
         for mode in ("tcp", "http_503")
@@ -252,7 +255,8 @@ CASES = [
     Case("rest-slow", (rest_fault(mode="slow", delay_s=2, count=1), GAP_FAULT), GAP),
     Case("rest-403", (rest_fault(status=403, retry_after=1, count=1), GAP_FAULT), GAP, ("snapshot.failed", "rate.limited")),
     Case("rest-418", (rest_fault(status=418, retry_after=2, count=1), GAP_FAULT), GAP, ("snapshot.failed", "rate.banned")),
-    Case("ban", ({"kind": "ban", "seconds": 2}, GAP_FAULT), GAP, ("snapshot.failed", "rate.banned")),
+    # long enough to be met: the gap has to be found first
+    Case("ban", ({"kind": "ban", "seconds": 10}, GAP_FAULT), GAP, ("snapshot.failed", "rate.banned")),
     Case("stale_snapshot", ({"kind": "stale_snapshot", "symbols": ["ours"], "count": 2}, GAP_FAULT), GAP),
     Case("snapshot_lag-rest", ({"kind": "snapshot_lag", "symbols": ["ours"], "ms": 1500, "seconds": 3}, GAP_FAULT), GAP),
     Case("snapshot_lag-stream", ({"kind": "snapshot_lag", "symbols": ["ours"], "ms": -1500, "seconds": 3}, GAP_FAULT), GAP),
@@ -268,7 +272,7 @@ def test_one_fault(scene: Scene, case: Case) -> None:
     for fault in case.faults:
         scene.aimed(fault)
     for name in case.logs:
-        scene.process.until(partial(scene.logged, name), 60, name)
+        scene.process.until(partial(scene.logged, name), 150, name)
     if "resync" in case.kinds:
         resynced = dict.fromkeys(SYMBOLS if "disconnect" in case.kinds else [scene.symbol], False)
 
@@ -282,7 +286,7 @@ def test_one_fault(scene: Scene, case: Case) -> None:
         scene.process.until(lambda: not scene.armed(), 60, "the end of the fault")
     scene.wait_for_tops(3)
     assert scene.in_step()
-    scene.process.until(lambda: case.kinds <= {row["kind"] for row in scene.recorded()}, 30, f"{set(case.kinds)}")
+    scene.process.until(lambda: case.kinds <= {row["kind"] for row in scene.recorded()}, 60, f"{set(case.kinds)}")
     scene.rows_are_right()
     recorded = scene.recorded()
     assert {row["kind"] for row in recorded} == case.kinds
@@ -307,13 +311,15 @@ def test_the_venue_is_wiped(daemon: Callable[..., DaemonProcess]) -> None:
     with VenueProcess("--symbols", ",".join(symbols), "--rate", "40") as venue:
         process = own_daemon(venue, daemon, symbols)
         for disconnect in (False, True):
-            count = len(process.events("book.state", to="synced"))
+            counts = {symbol: len(process.events("book.state", symbol=symbol, to="synced")) for symbol in symbols}
             inject(venue, "reset", disconnect=disconnect)
-            process.wait_for("book.state", to="synced", count=count + len(symbols), within_s=60)
+            for symbol, count in counts.items():
+                process.wait_for("book.state", symbol=symbol, to="synced", count=count + 1, within_s=90)
         wiped_ns = time.time_ns()
         witness = Witness(venue, symbols)
-        tops = len(process.events("book.top"))
-        process.wait_for("book.top", count=tops + 9)
+        tops = {symbol: len(process.events("book.top", symbol=symbol)) for symbol in symbols}
+        for symbol, count in tops.items():
+            process.wait_for("book.top", symbol=symbol, count=count + 3)
         assert process.stop() == 0
         witness.finish()
     data = process.directory / "data"
@@ -383,10 +389,10 @@ def test_long_waits_are_obeyed_and_disturb_no_book(daemon: Callable[..., DaemonP
             process.wait_for("book.top", symbol=symbol, count=count + 3)
         assert state(venue)["counters"]["requests"][DEPTH] == before
         # too many connections: the venue names what is left of its five minutes
-        inject(venue, "refuse_connections", mode="http_429", seconds=2)
+        inject(venue, "refuse_connections", mode="http_429", seconds=600)
         inject(venue, "disconnect", mode="rst")
         process.until(
-            lambda: any("CONNECTIONS" in line["error"] for line in process.events("worker.failed")), 30, "the refusal"
+            lambda: any("CONNECTIONS" in line["error"] for line in process.events("worker.failed")), 60, "the refusal"
         )
         (refused,) = [line for line in process.events("worker.failed") if "CONNECTIONS" in line["error"]]
         assert refused["delay_s"] > 200

@@ -19,7 +19,7 @@ from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from tests.system.conftest import DaemonProcess, configuration
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def books(directory: Path, *arguments: str) -> str:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
     )
     assert done.returncode == 0, done
@@ -42,7 +42,8 @@ def test_the_shipped_configuration(daemon: Callable[..., DaemonProcess]) -> None
     config["venues"]["binance"].update(api_key="", api_secret="")
     config["books"]["snapshot_every"] = 10  # the first row after a second, not after ten
     process = daemon(config)
-    process.wait_for("book.top", count=8, within_s=15)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        process.wait_for("book.top", symbol=symbol, count=4)
     assert {top["symbol"] for top in process.events("book.top")} == {"BTCUSDT", "ETHUSDT"}
     table = ""
     for _ in range(50):
@@ -72,7 +73,7 @@ def test_a_killed_daemon_takes_its_sandbox_along(daemon: Callable[..., DaemonPro
     process = daemon({})
     (sandbox,) = process.wait_for("sandbox.started")
     process.kill()
-    for _ in range(100):
+    for _ in range(1200):
         if not psutil.pid_exists(sandbox["pid"]):
             break
         threading.Event().wait(0.05)
@@ -85,7 +86,7 @@ def test_all_symbols_of_a_quote_within_the_limits(daemon: Callable[..., DaemonPr
         process = daemon(configuration(venue.rest_url, venue.stream_url, "all:USDT", books={"depth": 100}))
         process.until(
             lambda: set(symbols) <= {line["symbol"] for line in process.events("book.state", to="synced")},
-            60,
+            120,
             "all books",
         )
         assert not process.events("rate.limited") and not process.events("book.gap")

@@ -16,7 +16,7 @@ from binmon.telemetry.events import VOCABULARY
 from tests.system.conftest import DaemonProcess, configuration
 from tests.system.witness import VenueProcess, inject
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "F0USDT"]
 OPTIONS = ("--symbols", ",".join(SYMBOLS), "--rate", "40", "--ping-interval-s", "2", "--weight-limit", "1000000")
@@ -57,7 +57,7 @@ def of(lines: list[dict[str, Any]], event: str, **fields: Any) -> list[dict[str,
 
 def file_of(process: DaemonProcess, reason: str) -> Path:
     """The file of an incident, once it is written."""
-    line = process.wait_for("incident.written", reason=reason, within_s=60)[-1]
+    line = process.wait_for("incident.written", reason=reason, within_s=150)[-1]
     path = process.directory / line["path"]
     assert path.parent == process.directory / "data" / "incidents"
     assert path.stat().st_size == line["bytes"] and line["frames"] > 0
@@ -98,7 +98,7 @@ def test_gap_crossed_book_and_stall(venue: VenueProcess, daemon: Callable[..., D
     assert of(lines, "state", symbol="F0USDT", reason="crossed book", to="waiting_for_snapshot")
 
     seen(8)  # the pace of the streams is learned before anything is called a stall
-    inject(venue, "stall", pongs=True, seconds=60)
+    inject(venue, "stall", pongs=True, seconds=600)
     path = file_of(process, "stall")
     status, lines, _ = replay(path)
     assert of(lines, "trigger", reason="stall") and not of(lines, "failed")

@@ -21,7 +21,7 @@ from tests.system.conftest import DaemonProcess
 from tests.system.probing import probing, settled
 from tests.system.witness import inject
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(480)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ def command(directory: Path, config: dict[str, Any], *arguments: str) -> subproc
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
@@ -68,7 +68,8 @@ def command(directory: Path, config: dict[str, Any], *arguments: str) -> subproc
 def test_every_kind_of_key_works(
     venue: Sandbox, daemon: Callable[..., DaemonProcess], tmp_path: Path, kind: str, transport: str
 ) -> None:
-    config = with_key(venue, key(venue, kind=kind), transport=transport)
+    # none is late or lost for the machine's sake
+    config = with_key(venue, key(venue, kind=kind), transport=transport, threshold_ms=20_000, report_timeout_ms=30_000)
     if kind == "Ed25519":
         config["venues"]["binance"]["session_logon"] = True
     checked = command(tmp_path / "check", config, "check", "--connect")
@@ -117,7 +118,7 @@ def test_what_is_wrong_at_the_venue(
     (told, *_) = process.events("latency.skipped") or process.events("user_stream.refused")
     said = told.get("reason") or told["error"]
     assert says.split(":")[0] in said
-    (raised,) = process.wait_for("alert.raised")
+    (raised, *_) = process.wait_for("alert.raised")
     assert raised["text"] == said
     assert process.stop() == 0
     assert not process.events("latency.measured") and not process.events("worker.failed")
@@ -196,8 +197,8 @@ def test_keys_never_show(venue: Sandbox, daemon: Callable[..., DaemonProcess], t
     process.wait_for("clock.stepped")
     before = len(process.events("latency.measured"))
     process.wait_for("latency.measured", count=before + 5)
-    metrics = requests.get(f"http://{page['address']}/metrics", timeout=10).text
-    health = requests.get(f"http://{page['address']}/healthz", timeout=10).text
+    metrics = requests.get(f"http://{page['address']}/metrics", timeout=60).text
+    health = requests.get(f"http://{page['address']}/healthz", timeout=60).text
     assert process.stop() == 0
     checked = command(process.directory, config, "check", "--connect", "--json")
     report = command(process.directory, config, "latency", "--html", "report.html")

@@ -25,7 +25,7 @@ from tests.system.conftest import DaemonProcess
 from tests.system.probing import probing
 from tests.system.witness import inject
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 Start = Callable[..., DaemonProcess]
 Config = dict[str, Any]
@@ -88,11 +88,11 @@ def provoke(
         nonlocal armed_s
         if time.monotonic() > armed_s + 5:
             # nobody may be connected for the moment: then soon again
-            answer = requests.post(f"{venue.rest_url}/sandbox/faults", json={"kind": kind, **fault}, timeout=10).json()
+            answer = requests.post(f"{venue.rest_url}/sandbox/faults", json={"kind": kind, **fault}, timeout=60).json()
             armed_s = time.monotonic() - (0 if answer.get("ok") else 4.5)
         return len(process.events(event, **only)) > before
 
-    process.until(come, 90, f"{event} {only} after {kind}")
+    process.until(come, 180, f"{event} {only} after {kind}")
 
 
 def synced(process: DaemonProcess) -> None:
@@ -130,7 +130,7 @@ def files_of(directory: Path) -> list[Path]:
 def metric(process: DaemonProcess, name: str) -> dict[str, float]:
     """The values of a metric, by its labels as they stand on the page."""
     (line,) = process.wait_for("metrics.listening")
-    page = requests.get(f"http://{line['address']}/metrics", timeout=10).text
+    page = requests.get(f"http://{line['address']}/metrics", timeout=60).text
     return {labels: float(value) for labels, value in re.findall(rf"^{name}(\S*) (\S+)$", page, re.MULTILINE)}
 
 
@@ -149,7 +149,7 @@ def test_every_line_is_as_documented(venue: Sandbox, daemon: Start, tmp_path: Pa
         provoke(process, venue, "disconnect", "worker.failed", mode="rst", service="stream")
         process.wait_for("worker.restarted")
         synced(process)
-        provoke(process, venue, "stall", "stream.stalled", seconds=60, service="stream")
+        provoke(process, venue, "stall", "stream.stalled", seconds=600, service="stream")
         inject(venue, "clear")
         synced(process)
         provoke(process, venue, "corrupt_level", "book.audit", level="error", symbols=["ETHUSDT"], count=1, rank=5)
@@ -179,11 +179,11 @@ def test_every_line_is_as_documented(venue: Sandbox, daemon: Start, tmp_path: Pa
         # the venue refuses us altogether
         inject(venue, "clock_skew", ms=-4000)
         process.wait_for("clock.stepped", within_s=PATIENCE_S)
-        inject(venue, "rest", mode="html", path="/api/v3/depth", seconds=20)
+        inject(venue, "rest", mode="html", path="/api/v3/depth", seconds=600)
         provoke(process, venue, "gap", "snapshot.failed", count=2)
         inject(venue, "clear")
         provoke(process, venue, "rest", "rate.limited", mode="status", status=429, count=1)
-        provoke(process, venue, "ban", "rate.banned", seconds=1)
+        provoke(process, venue, "ban", "rate.banned", seconds=3)
         inject(venue, "forgive_weight")
         inject(venue, "clear")
         synced(process)
@@ -224,7 +224,7 @@ def test_levels_and_repetitions_as_configured_and_reloaded(venue: Sandbox, daemo
         def held() -> bool:
             """Cut the connections until lines are held back."""
             inject(venue, "disconnect", mode="rst", service="stream")
-            return metric(process, "binmon_log_lines_held_back_total")[held_back] >= 3
+            return metric(process, "binmon_log_lines_held_back_total").get(held_back, 0) >= 3
 
         process.until(held, PATIENCE_S, "lines to be held back")
         process.wait_for("stream.disconnected", count=2)
@@ -263,7 +263,8 @@ def test_a_log_directory_that_goes_away_ends_nothing(venue: Sandbox, daemon: Sta
     place.mkdir(parents=True)
     process = daemon(configuration_of(venue, "http://127.0.0.1:9/t0ken"))
     process.wait_for("daemon.ready", within_s=PATIENCE_S)
-    shutil.rmtree(place)
+    place.rename(place.with_name("gone"))  # in one step: while it is emptied, the daemon would begin a file in it
+    shutil.rmtree(place.with_name("gone"))
     lost = '{output="file"}'
     process.until(lambda: metric(process, "binmon_log_lines_lost_total")[lost] >= 3, PATIENCE_S, "lines to be lost")
     before = len(process.events("book.top"))

@@ -12,7 +12,7 @@ from binmon.recorder.verify import verify
 from tests.system.conftest import DaemonProcess, configuration
 from tests.system.witness import VenueProcess, Witness, book_events, inject, rows_against_truth, state
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 BUSY = ["BTCUSDT", "ETHUSDT"]
 MADE_UP = 60
@@ -55,7 +55,7 @@ def test_a_whole_market_and_what_is_listed_and_delisted(
     market = trading(venue)
     assert len(market) >= MADE_UP + len(BUSY)
     # all of them at once would be 15,000 of the 6,000 that a minute has, were they asked for at full depth
-    process.until(lambda: synced(process) == market, 150, "all books")
+    process.until(lambda: synced(process) == market, 200, "all books")
     requests = state(venue)["counters"]
     assert requests["weight_used"] <= 6000
     assert not process.events("rate.limited") and not process.events("rate.banned")

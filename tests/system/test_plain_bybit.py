@@ -18,14 +18,15 @@ import yaml
 
 import binmon
 from binmon.recorder.verify import verify
-from tests.system.conftest import DaemonProcess
+from tests.system.conftest import DaemonProcess, finish
 from tests.system.plain_bybit import Habits, PlainBybit, Plan
 from tests.system.plain_venue import PlainVenue
 from tests.system.probing import settled
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(480)]
 
 Start = Callable[..., DaemonProcess]
+PATIENT = {"stale_after_ms": 30_000, "quote_timeout_ms": 30_000, "settle_timeout_ms": 60_000}
 
 ODD = Habits(
     extra=True, backwards=True, spaced=True, padded=True, data_first=True, leaving="kept", needless=True,
@@ -61,8 +62,9 @@ def keeping(
 def probing(venue: PlainBybit, **latency: Any) -> dict[str, Any]:
     made = keeping(venue, ["ETHUSDT"], publish={"interval_ms": 60_000})
     made["venues"]["bybit"] |= {"api_key": venue.api_key, "api_secret": venue.api_secret}
-    made["latency"] = {"enabled": True, "venue": "bybit", "symbol": "BTCUSDT", "interval_s": 1.0, "threshold_ms": 500}
-    made["latency"] |= {"report_timeout_ms": 1500, **latency}
+    made["latency"] = {"enabled": True, "venue": "bybit", "symbol": "BTCUSDT", "interval_s": 1.0}
+    # nothing is late or lost for the machine's sake
+    made["latency"] |= {"threshold_ms": 4000, "report_timeout_ms": 15_000, **latency}
     return made
 
 
@@ -87,6 +89,7 @@ def rows_of(process: DaemonProcess, symbol: str, venue: str = "bybit") -> list[d
 
 def compare(process: DaemonProcess, venue: PlainBybit, symbols: list[str], depth: int, least: int = 10) -> None:
     """Every row equals what the venue had as of its id, digit for digit."""
+    finish(process)
     assert verify(binmon.open_books(process.directory / "data")) == []
     for symbol in symbols:
         rows = rows_of(process, symbol)
@@ -178,7 +181,7 @@ def test_connections_that_end_are_made_anew(daemon: Start, abruptly: bool) -> No
 def test_orders_are_timed(daemon: Start, habits: Habits) -> None:
     plans = {
         2: Plan(push_ms=0, answer_ms=150),  # the push before the answer
-        3: Plan(push_ms=800),
+        3: Plan(push_ms=6000),
         4: Plan(lost=True),
         5: Plan(code=170131),
         6: Plan(answer="502"),
@@ -188,7 +191,9 @@ def test_orders_are_timed(daemon: Start, habits: Habits) -> None:
     }
     with PlainBybit(habits, plans=plans) as venue:
         process = daemon(probing(venue))
-        process.until(lambda: len(venue.posted) >= 11 and len(settled(process)) >= 11, 120, "eleven orders")
+        process.until(
+            lambda: len(venue.posted) >= 11 and {*venue.posted[:10]} <= settled(process).keys(), 150, "ten orders"
+        )
         assert process.stop() == 0
     ours, posted = settled(process), venue.posted
     assert len(set(posted)) == len(posted) and not venue.unheard
@@ -197,7 +202,7 @@ def test_orders_are_timed(daemon: Start, habits: Habits) -> None:
     assert classes[5:8] == ["in_time"] * 3, classes
     assert classes[9] == "in_time"
     for line in process.events("latency.delayed"):
-        assert line["sent_to_report_ms"] >= 800
+        assert line["sent_to_report_ms"] >= (6000 if line["client_order_id"] == posted[2] else 4000)
     assert venue.complaints == []
     nothing_told(process, venue.api_key, venue.api_secret)
 
@@ -224,13 +229,15 @@ def test_the_venue_goes_by_a_clock_of_its_own(daemon: Start, ahead_ms: int) -> N
         assert process.stop() == 0
     assert venue.complaints == []
     for line in lines:
-        assert abs(line["clock_offset_ms"] - ahead_ms) < 500
-        assert line["sent_to_event_ms"] < 2000, "the difference of the clocks is no delay"
+        unsure_ms = line["uncertainty_ms"]
+        assert abs(line["clock_offset_ms"] - ahead_ms) < 500 + unsure_ms
+        is_delay = -unsure_ms - 1 <= line["sent_to_event_ms"] <= line["sent_to_report_ms"] + unsure_ms + 1
+        assert is_delay, "the difference of the clocks is none"
 
 
 def test_both_venues_at_once_and_their_heartbeats(daemon: Start) -> None:
     with PlainBybit(ODD) as bybit, PlainVenue() as binance:
-        config = probing(bybit)
+        config = probing(bybit, interval_s=3.0)
         config["venues"]["binance"] = {
             "environment": "sandbox",
             "endpoints": {"rest": binance.rest_url, "stream": binance.stream_url},
@@ -242,7 +249,9 @@ def test_both_venues_at_once_and_their_heartbeats(daemon: Start) -> None:
         process.wait_for("latency.measured", venue="bybit", count=5, within_s=60)
         # a ping every 20 s, on each of its connections
         process.until(lambda: bybit.pings["public"] >= 2 and bybit.pings["private"] >= 2, 90, "pings")
-        bybit.disconnect("private", abruptly=True)
+        before = len(bybit.posted)
+        process.until(lambda: len(bybit.posted) > before, 60, "an order")
+        bybit.disconnect("private", abruptly=True)  # right after it: the next comes when the daemon has noticed
         before = len(bybit.posted)
         process.until(lambda: bybit.listening("private") > 0 and len(bybit.posted) > before + 2, 60, "orders again")
         bybit.pause = True
@@ -283,7 +292,7 @@ def test_a_topic_that_is_refused_costs_no_other_book(daemon: Start) -> None:
         others = [symbol for symbol in venue.markets if symbol != "THINUSDT"]
         all_stand(process, others)
         # asked for again and again, and the connection is never given up for it
-        process.wait_for("stream.refused", venue="bybit", count=5, within_s=90)
+        process.wait_for("stream.refused", venue="bybit", count=5, within_s=180)
         assert len(process.events("stream.connected", venue="bybit")) == 1
         venue.pause = True
         assert process.stop() == 0
@@ -358,7 +367,7 @@ def command(directory: Path, config: dict[str, Any], *words: str) -> subprocess.
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "binmon", *words, "-c", str(directory / "config.yaml")],
-        capture_output=True, text=True, check=False, cwd=directory, timeout=90,
+        capture_output=True, text=True, check=False, cwd=directory, timeout=150,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
 
@@ -369,7 +378,7 @@ def test_orders_by_hand(tmp_path: Path, habits: Habits) -> None:
     plans = {2: Plan(answer="cut"), 3: Plan(code=170131), 4: Plan(lost=True, answer="timeout_code")}
     with PlainBybit(habits, plans=plans, per_second=5) as venue:
         config = probing(venue)
-        config["execution"] = {"max_order_notional": 1000}
+        config["execution"] = {"max_order_notional": 1000, **PATIENT}
         del config["latency"]
 
         def run(*words: str) -> subprocess.CompletedProcess[str]:

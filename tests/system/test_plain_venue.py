@@ -11,13 +11,14 @@ from tests.system.conftest import DaemonProcess
 from tests.system.plain_venue import PlainVenue
 from tests.system.probing import probing, settled
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 Start = Callable[..., DaemonProcess]
 
 
 def config(venue: Any, **latency: Any) -> dict[str, Any]:
-    made = probing(venue, interval_s=1.0, **latency)
+    # nothing is late or lost for the machine's sake
+    made = probing(venue, **{"interval_s": 1.0, "threshold_ms": 4000, "report_timeout_ms": 30_000, **latency})
     made["books"]["symbols"] = ["BTCUSDT"]
     return made
 
@@ -25,9 +26,10 @@ def config(venue: Any, **latency: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("acknowledges", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
 def test_orders_are_timed_there_as_well(daemon: Start, strict: bool, acknowledges: bool) -> None:
-    with PlainVenue(strict=strict, acknowledges=acknowledges, delays_ms={3: 700, 5: 700}) as venue:
+    with PlainVenue(strict=strict, acknowledges=acknowledges, delays_ms={3: 6000, 5: 6000}) as venue:
         process = daemon(config(venue))
         process.wait_for("latency.measured", count=6, within_s=60)
+        process.wait_for("latency.delayed", count=2)
         process.wait_for("book.state", symbol="BTCUSDT", to="synced")
         assert process.stop() == 0
     assert len(set(venue.posted)) == len(venue.posted) and not venue.unheard
@@ -36,7 +38,7 @@ def test_orders_are_timed_there_as_well(daemon: Start, strict: bool, acknowledge
     assert late == [venue.posted[2], venue.posted[4]]
     assert {name for name, row in ours.items() if row["class"] != "in_time"} == set(late)
     for line in process.events("latency.delayed"):
-        assert line["sent_to_report_ms"] >= 700 and line["uncertainty_ms"] >= 1.0, "the venue tells milliseconds"
+        assert line["sent_to_report_ms"] >= 6000 and line["uncertainty_ms"] >= 1.0, "the venue tells milliseconds"
 
 
 def test_a_time_that_cannot_be_had_any_more_ends_nothing(daemon: Start) -> None:
@@ -60,6 +62,6 @@ def test_a_market_that_closes_is_not_ordered_from_again_and_again(daemon: Start)
         assert "not trading now" in line["reason"]
         process.wait_for("order.rejected", count=3)
         venue.is_closed = False
-        process.wait_for("latency.resumed")
+        process.wait_for("latency.resumed", within_s=150)  # later and later, where many were refused
         assert process.stop() == 0
     assert {row["class"] for row in settled(process).values()} == {"in_time", "rejected"}

@@ -32,7 +32,7 @@ RELOADS = int(os.environ.get("BINMON_RELOADS", "100"))
 WARMING = 28  # reloads after which every thread has opened the connections that it keeps
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240 + 2 * RELOADS)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600 + 4 * RELOADS)]
 
 Start = Callable[..., DaemonProcess]
 Config = dict[str, Any]
@@ -65,6 +65,12 @@ def changed(line: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {one["key"]: (one["old"], one["new"]) for one in line["changes"]}
 
 
+def after(process: DaemonProcess, line: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """What the log has of an event behind a line of it."""
+    lines = list(process.lines)
+    return [one for one in lines[lines.index(line) + 1 :] if one["event"] == name]
+
+
 def disturbed(process: DaemonProcess) -> list[dict[str, Any]]:
     """What must not happen for a reload: connections that end, books out of step, workers that fail."""
     names = ("book.gap", "stream.stalled", "worker.failed", "worker.restarted", "worker.fatal", "stream.malformed")
@@ -88,16 +94,16 @@ def test_the_next_order_is_judged_by_the_new_threshold(venue: Sandbox, daemon: S
     config["latency"]["threshold_ms"] = 500
     line = reload(process, config)
     assert changed(line) == {"latency.threshold_ms": (5000, 500)} and line["restart_needed"] == []
-    chosen = f"{prefix}{number(process.events('order.sent')[-1]['client_order_id']) + 2}"
+    chosen = f"{prefix}{number(process.events('order.sent')[-1]['client_order_id']) + 6}"  # armed before it comes
     arm(venue, "report_delay", chosen, ms=900)
     (late,) = process.wait_for("latency.delayed", client_order_id=chosen)
     assert late["threshold_ms"] == 500
-    config["latency"]["threshold_ms"] = 4000
+    config["latency"]["threshold_ms"] = 15_000
     reload(process, config)
-    chosen = f"{prefix}{number(process.events('order.sent')[-1]['client_order_id']) + 2}"
+    chosen = f"{prefix}{number(process.events('order.sent')[-1]['client_order_id']) + 6}"
     arm(venue, "report_delay", chosen, ms=900)
     (measured,) = process.wait_for("latency.measured", client_order_id=chosen)
-    assert measured["class"] == "in_time" and measured["threshold_ms"] == 4000
+    assert measured["class"] == "in_time" and measured["threshold_ms"] == 15_000
     assert not process.events("latency.delayed", client_order_id=chosen)
     assert not disturbed(process)
     assert process.stop() == 0
@@ -161,27 +167,26 @@ def test_what_books_and_logs_are_told(venue: Sandbox, daemon: Start) -> None:
     process.wait_for("book.top", symbol="ETHUSDT", count=len(process.events("book.top")) + 10)
     config["books"]["record_depth"] = 0
     config["publish"] = {"interval_ms": 0, "sinks": []}
-    reload(process, config)
+    silenced = reload(process, config)
     process.until(lambda: rows()[-1][1] > 3, what="whole rows")
-    tops = len(process.events("book.top"))
     process.wait_for("latency.measured", count=len(process.events("latency.measured")) + 3)
-    assert len(process.events("book.top")) <= tops + 5  # what was under way
+    assert len(after(process, silenced, "book.top")) <= 5  # what was under way
     config["logging"] = {"level": "error"}
     line = reload(process, config)
     assert changed(line) == {"logging.level": ("info", "error")}
-    measured = len(process.events("latency.measured"))
     (page,) = process.events("metrics.listening")
     address = f"http://{page['address']}"
-    text = requests.get(f"{address}/metrics", timeout=10).text
+    text = requests.get(f"{address}/metrics", timeout=60).text
     assert f'config_hash="{line["config_hash"]}"' in text
     assert "binmon_config_last_reload_success 1.0" in text
     assert 'binmon_config_reloads_total{result="reloaded"} 3.0' in text
-    health = requests.get(f"{address}/healthz", timeout=10).json()
+    health = requests.get(f"{address}/healthz", timeout=60).json()
     assert health["config_hash"] == line["config_hash"] != first["config_hash"]
     sent = health["latency"]["sent"]
-    process.until(lambda: requests.get(f"{address}/healthz", timeout=10).json()["latency"]["sent"] > sent + 3)
-    assert len(process.events("latency.measured")) <= measured + 2  # what was under way
+    process.until(lambda: requests.get(f"{address}/healthz", timeout=60).json()["latency"]["sent"] > sent + 3)
+    assert len(after(process, line, "latency.measured")) <= 2  # what was under way
     config["logging"] = {"level": "info"}
+    measured = len(process.events("latency.measured"))
     line = reload(process, config)
     process.wait_for("latency.measured", count=measured + 3)
     assert not disturbed(process)
@@ -200,14 +205,14 @@ def test_a_target_is_added_and_another_keeps_its_queue(venue: Sandbox, daemon: S
         config["alerts"] = {"notify": [f"http://{slow.address}/t0ken"]}
         process = daemon(config)
         process.wait_for("latency.measured", count=2)
-        client_order_id = f"{first_id(process)}{number(process.events('order.sent')[-1]['client_order_id']) + 2}"
+        client_order_id = f"{first_id(process)}{number(process.events('order.sent')[-1]['client_order_id']) + 12}"
         arm(venue, "report_delay", client_order_id, ms=300)
         process.wait_for("alert.raised", alert="latency.delayed")
         process.until(lambda: bool(slow.requests), what="the message that hangs")
         config["alerts"]["notify"] = [f"http://{added.address}/t0ken", f"http://{slow.address}/t0ken"]
         line = reload(process, config)
         assert changed(line) == {"alerts.notify": (["***"], ["***", "***"])}
-        client_order_id = f"{first_id(process)}{number(process.events('order.sent')[-1]['client_order_id']) + 4}"
+        client_order_id = f"{first_id(process)}{number(process.events('order.sent')[-1]['client_order_id']) + 12}"
         arm(venue, "report_lost", client_order_id)
         process.until(lambda: any(one["alert"] == "latency.lost" for one in added.documents), what="the new target")
         slow.released.set()
@@ -251,13 +256,13 @@ def test_a_wrong_file_changes_nothing_and_is_told_once(venue: Sandbox, daemon: S
         assert rejected["key"] == key and rejected["reason"] and rejected["file"].endswith("config.yaml"), rejected
         assert line is None or rejected["line"] == line
     (page,) = process.events("metrics.listening")
-    text = requests.get(f"http://{page['address']}/metrics", timeout=10).text
+    text = requests.get(f"http://{page['address']}/metrics", timeout=60).text
     assert "binmon_config_last_reload_success 0.0" in text
     process.process.send_signal(signal.SIGHUP)
     process.until(
         lambda: (
             'binmon_config_reloads_total{result="rejected"} 5.0'
-            in requests.get(f"http://{page['address']}/metrics", timeout=10).text
+            in requests.get(f"http://{page['address']}/metrics", timeout=60).text
         ),
         what="the same wrong file once more",
     )
@@ -314,7 +319,7 @@ def test_saving_the_file_is_enough_when_it_is_watched(venue: Sandbox, daemon: St
         for at in range(0, len(text), 100):
             file.write(text[at : at + 100])
             file.flush()
-            threading.Event().wait(0.1)
+            threading.Event().wait(0.02)
     process.until(lambda: changed(process.events("config.reloaded")[-1]).get("latency.threshold_ms", (0, 0))[1] == 800)
     path = process.directory / "config.yaml"
     path.write_text("latency: {threshold_ms: 1}\n")
@@ -350,7 +355,7 @@ def test_the_plan_of_a_running_daemon(venue: Sandbox, daemon: Start) -> None:
     save(process, config)
     command = [sys.executable, "-m", "binmon", "plan", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=process.directory, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=process.directory, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     (live,) = plan["live"]
@@ -429,14 +434,19 @@ def test_from_named_symbols_to_whatever_is_listed_and_back(venue: Sandbox, daemo
     line = reload(process, config)
     assert changed(line) == {"watch.listings.interval_s": (60, 1)} and line["unused"] == []
     inject(venue, "new_symbol", symbol="FRESHUSDT")
-    process.wait_for("book.state", symbol="FRESHUSDT", to="synced", within_s=45)
+    process.wait_for("book.state", symbol="FRESHUSDT", to="synced", within_s=90)
     config["books"]["symbols"] = ["ETHUSDT", "FRESHUSDT"]
+    rotated = len(process.events("stream.rotated"))
     reload(process, config)
     process.wait_for("books.followed", count=3)
-    process.wait_for("stream.rotated", count=len(process.events("stream.rotated")) + 1)
+    process.wait_for("stream.rotated", count=rotated + 1)
     (page,) = process.events("metrics.listening")
-    text = requests.get(f"http://{page['address']}/metrics", timeout=10).text
-    assert 'binmon_books{state="synced",venue="binance"} 2.0' in text
+
+    def metrics() -> str:
+        return requests.get(f"http://{page['address']}/metrics", timeout=60).text
+
+    process.until(lambda: 'binmon_books{state="synced",venue="binance"} 2.0' in metrics(), what="two books")
+    text = metrics()
     assert "binmon_metrics_errors_total" in text and not process.events("metrics.failed")
     assert not disturbed(process)
     assert process.stop() == 0

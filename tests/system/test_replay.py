@@ -16,12 +16,12 @@ import pytest
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from tests.recordings import RECORDINGS
-from tests.system.conftest import DaemonProcess, configuration
+from tests.system.conftest import DaemonProcess, configuration, finish
 
 EXCERPT = Path(__file__).parents[1] / "data" / "spot_BTCUSDT_20240808_25s.tsv.gz"
 SHARED = RECORDINGS / "binance-spot"
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(480)]
 
 
 def exact(text: str) -> float:
@@ -94,6 +94,7 @@ def check(path: Path, process: Callable[..., DaemonProcess], *, speed: float, ev
         for symbol in symbols:
             daemon.wait_for("book.top", symbol=symbol, update_id=last[symbol])
         assert daemon.stop() == 0
+    finish(daemon)
     assert not daemon.events("book.gap") and not daemon.events("book.snapshot_dropped")
     assert not daemon.unreadable
     begun: dict[str, list[int]] = {}

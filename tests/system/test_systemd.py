@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]  # making the contai
 UNITS = ("binmon.service", "binmon@.service")
 MOST_EXPOSURE = 1.5
 STOP_WITHIN_S = 5.0
-WATCHDOG_S = 5
+WATCHDOG_S = 12  # longer than a busy machine keeps a thread from running
 STATUS = re.compile(r"2/2 books, oldest \d+\.\d s, weight \d+/6000, clock [+-]\d+\.\d±\d+\.\d ms")
 CONFIG = "/etc/binmon/config.yaml"
 REST, STREAM, WS_API = "http://127.0.0.1:7001", "ws://127.0.0.1:7002", "ws://127.0.0.1:7003/ws-api/v3"
@@ -186,9 +186,11 @@ def test_kill_is_answered_by_a_restart_with_nothing_lost(service: Machine) -> No
 
 def test_a_stop_comes_within_its_time(service: Machine) -> None:
     service.until(lambda: service.said("binmon", "latency.measured"), "orders")
-    began_s = time.monotonic()
     service.run("systemctl", "stop", "binmon")
-    assert time.monotonic() - began_s < STOP_WITHIN_S
+    # by systemd's own account: from the signal until nothing is left
+    moments = service.show("binmon", "ActiveExitTimestampMonotonic", "InactiveEnterTimestampMonotonic")
+    began_us, ended_us = map(int, moments.values())
+    assert 0 <= ended_us - began_us < STOP_WITHIN_S * 1e6
     shown = service.show("binmon", "ActiveState", "Result", "ExecMainStatus")
     assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
     assert service.said("binmon", "daemon.stopped")[-1:]
@@ -280,11 +282,17 @@ def test_what_the_daemon_tells(manager: ServiceManagerAtHome, daemon: Callable[.
         )
         process = daemon(config)
         process.until(lambda: bool(manager.having("READY")), what="READY")
-        assert len(process.events("book.state", to="synced")) >= 2
+        process.wait_for("daemon.ready")
+        events = [(line["event"], line.get("to")) for line in list(process.lines)]
+        assert events[: events.index(("daemon.ready", None))].count(("book.state", "synced")) >= 2
         process.until(lambda: any(STATUS.fullmatch(one["STATUS"]) for one in manager.having("STATUS")), what="STATUS")
         known = len(manager.having("WATCHDOG"))
         process.until(lambda: len(manager.having("WATCHDOG")) >= known + 3, what="WATCHDOG")
         assert process.stop() == 0
+    end_s = time.monotonic() + 60
+    while not manager.having("STOPPING"):  # whoever listens may be a moment behind
+        assert time.monotonic() < end_s, "nothing was told of the stop"
+        threading.Event().wait(0.05)
     assert manager.having("STOPPING") == [{"STOPPING": "1", "STATUS": "stopping: SIGTERM"}]
     assert len(manager.having("READY")) == 1
 
@@ -299,7 +307,7 @@ def hang_here(keeper, now_s, tick=BookKeeper.tick):
         threading.Event().wait()
     tick(keeper, now_s)
 
-BookKeeper.tick, BookKeeper.silence_limit_s = hang_here, 1.0
+BookKeeper.tick, BookKeeper.silence_limit_s = hang_here, 10.0
 sys.exit(main(["run", "-c", "config.yaml", "--log-format", "json"]))
 """
 
@@ -323,14 +331,14 @@ def test_a_worker_that_hangs_is_written_down_and_the_watchdog_left_to_bite(
             (tmp_path / "hang").touch()
             until(lambda: "worker.stalled" in (tmp_path / "stdout").read_text(), process)
             until(lambda: "thread binance-books" in (tmp_path / "stderr").read_text(), process)
-            told = len(manager.having("WATCHDOG"))
             status = "0/1 books" if not manager.having("STATUS") else manager.having("STATUS")[-1]["STATUS"]
             until(lambda: "hanging: binance-books" in manager.having("STATUS")[-1]["STATUS"], process)
+            told = len(manager.having("WATCHDOG"))  # all that came before are heard: they come in order
             threading.Event().wait(2.5)  # five times the pause between two, had it gone on
             assert len(manager.having("WATCHDOG")) == told, status
             assert process.poll() is None  # killing is the watchdog's
             process.send_signal(signal.SIGABRT)
-            assert process.wait(20) == -signal.SIGABRT
+            assert process.wait(60) == -signal.SIGABRT
         finally:
             if process.poll() is None:
                 process.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,9 +17,10 @@ import yaml
 
 from binmon.recorder.reader import BookDataset
 from binmon.recorder.verify import verify
-from tests.system.conftest import DaemonProcess
+from tests.system.conftest import DaemonProcess, finish
+from tests.system.ports import refusing_port
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 Start = Callable[..., DaemonProcess]
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
@@ -45,13 +45,13 @@ class BothVenues:
 
     def inject(self, kind: str, **options: Any) -> None:
         body = {"venue": "bybit", "kind": kind, **options}
-        answer = requests.post(f"{self.ready['rest']}/sandbox/faults", json=body, timeout=10).json()
+        answer = requests.post(f"{self.ready['rest']}/sandbox/faults", json=body, timeout=60).json()
         assert answer.get("ok"), answer
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
 
@@ -88,13 +88,6 @@ def of(ready: dict[str, str], **sections: Any) -> dict[str, Any]:
 
 def synced(process: DaemonProcess, venue: str, count: int = len(SYMBOLS)) -> None:
     process.wait_for("book.state", venue=venue, to="synced", count=count, within_s=60)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 FAULTS: list[tuple[dict[str, Any], str | None]] = [
@@ -137,6 +130,7 @@ def test_books_that_begin_on_the_stream_come_back_from_faults(
     )
     assert not process.events("book.state", venue="binance", **{"from": "synced"}), "a fault of one venue is its own"
     assert process.stop() == 0 and not process.unreadable
+    finish(process)
     data = process.directory / "data"
     assert verify(BookDataset(data)) == []
     recorded = {path.relative_to(data / "books").parts[:2] for path in data.glob("books/*/*/*/*.parquet")}
@@ -150,15 +144,15 @@ def _stands(process: DaemonProcess, symbol: str) -> bool:
 
 def test_a_venue_that_is_down_holds_up_no_other(venues: BothVenues, daemon: Start) -> None:
     config = of(venues.ready)
-    dead = f"http://127.0.0.1:{free_port()}"
-    config["venues"]["bybit"]["endpoints"]["rest"] = dead
-    process = daemon(config)
-    synced(process, "binance")
-    process.wait_for("venue.unreachable", venue="bybit", count=2)
-    (listening,) = process.wait_for("metrics.listening")
-    health = requests.get(f"http://{listening['address']}/healthz", timeout=10).json()
-    assert health["start"]["waiting_for"] == ["bybit"] and health["venues"]["binance"]["books"]
-    assert process.stop() == 0
+    with refusing_port() as port:
+        config["venues"]["bybit"]["endpoints"]["rest"] = f"http://127.0.0.1:{port}"
+        process = daemon(config)
+        synced(process, "binance")
+        process.wait_for("venue.unreachable", venue="bybit", count=2)
+        (listening,) = process.wait_for("metrics.listening")
+        health = requests.get(f"http://{listening['address']}/healthz", timeout=60).json()
+        assert health["start"]["waiting_for"] == ["bybit"] and health["venues"]["binance"]["books"]
+        assert process.stop() == 0
 
 
 def test_other_symbols_of_one_venue_leave_the_other_alone(venues: BothVenues, daemon: Start) -> None:
@@ -183,11 +177,12 @@ def test_other_symbols_of_one_venue_leave_the_other_alone(venues: BothVenues, da
 
 
 def test_an_incident_of_books_that_begin_on_the_stream_is_replayed(venues: BothVenues, daemon: Start) -> None:
-    process = daemon(of(venues.ready, incidents={"keep_s": 5, "after_s": 1.5}))
+    process = daemon(of(venues.ready, incidents={"keep_s": 5, "after_s": 10}))
     synced(process, "bybit")
     process.wait_for("book.top", venue="bybit", symbol="ETHUSDT", count=8)
+    # the book is back long before the file ends
     venues.inject("gap", symbols=["ETHUSDT"])
-    (written,) = process.wait_for("incident.written", reason="gap", within_s=60)
+    (written,) = process.wait_for("incident.written", reason="gap", within_s=90)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "binmon", "replay", written["path"], "--json"],
         capture_output=True, text=True, check=False, cwd=process.directory,

@@ -21,7 +21,7 @@ import websocket
 import binmon
 
 _LIMIT = 5000
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 _BADGE = "witness@trade"  # a stream of no symbol, by which the venue's list of connections shows the witness
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # playwright may not be installed: then the tests are skipped
 def browser() -> Iterator[Browser]:
     """Chromium. One a module, not one a session: playwright keeps a loop in the thread, which other tests cannot bear."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'binmon[test]'")
-    from tests.dashboard.browser.running import browser_path, launch
+    from tests.dashboard.browser.running import PATIENCE_MS, browser_path, launch
 
+    sync_api.expect.set_options(timeout=PATIENCE_MS)
     if browser_path() is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium), and BINMON_BROWSER names none")
     with sync_api.sync_playwright() as playwright:

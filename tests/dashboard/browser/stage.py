@@ -83,7 +83,7 @@ class Stage:
         body = templates.get_template(f"{name}.html").render(page_data=data, version="0", **data)
         self.page.route(f"{HOST}/{name}?*", lambda route: route.fulfill(content_type="text/html", body=body))
         self.page.goto(f"{HOST}/{name}?{query}")
-        for _ in range(300):
+        for _ in range(1200):
             if self.page.evaluate("sources.length > 0"):
                 break
             self.page.wait_for_timeout(50)

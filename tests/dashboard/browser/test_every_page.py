@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.browser.running import PAGES, PATIENCE_MS, Site, Watcher, log_in
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 AXE = Path(axe.__file__).parent / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 FILLED = {

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.browser.running import PASSWORD, PATIENCE_MS, USER, Site
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 def test_the_keyboard_alone_logs_in_and_goes_to_every_page(site: Site, page: Page) -> None:
@@ -40,6 +40,7 @@ def test_the_keyboard_alone_logs_in_and_goes_to_every_page(site: Site, page: Pag
         page.keyboard.press("Enter")
         expect(page).to_have_title(re.compile(rf"{name}|BTCUSDT", re.IGNORECASE))
         expect(page.locator(f"[data-nav={name.lower()}]")).to_have_attribute("aria-current", "page")
+        page.wait_for_load_state()  # what is pressed before may be lost
 
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # skip to the content

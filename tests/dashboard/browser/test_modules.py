@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from playwright.sync_api import Page
 
 from tests.dashboard.browser.stage import EVENTS, HOST, STATIC, serve_files
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 
 @pytest.fixture
@@ -289,13 +290,14 @@ HIDE = """
 @pytest.fixture
 def timed(page: Page) -> Page:
     """As `streaming`, with a clock that a test moves."""
-    page.clock.install()
+    page.clock.install(time=datetime(2026, 1, 2, 3, tzinfo=UTC))
     serve_files(page)
     page.goto(f"{HOST}/")
     page.set_content(
         '<script type="application/json" id="page-data">{}</script><div id="notices"></div><div id="announcer"></div>'
     )
     page.evaluate(f"() => {{{EVENTS}}}")
+    page.clock.pause_at(datetime(2026, 1, 2, 4, tzinfo=UTC))  # else it goes on by itself as well
     return page
 
 

@@ -11,9 +11,10 @@ pytest.importorskip("playwright", reason="no playwright: pip install 'binmon[tes
 
 from playwright.sync_api import Page, expect
 
+from tests.dashboard.browser.running import until
 from tests.dashboard.browser.stage import Stage
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 TOPIC = "trades:bybit:BTCUSDT"
 
 
@@ -63,7 +64,8 @@ def test_seen_is_what_was_in_the_picture(stage: Stage) -> None:
     stage.answers |= {"/api/symbols": symbols, "/api/symbols/seen": {"new_count": 0}}
     stage.open("symbols")
     mark = stage.page.get_by_role("button", name="Mark as seen")
-    mark.click()
+    with stage.page.expect_response("**/api/symbols/seen"):
+        mark.click()
     expect(mark).to_be_enabled()
     assert ("POST", "/api/symbols/seen", {"until_ms": 70}) in stage.asked
 
@@ -104,8 +106,9 @@ def test_a_line_of_a_page_that_could_not_read_the_settings_keeps_the_other_one(s
     expect(page.locator("#notices")).to_contain_text("could not be saved")
     assert not [one for one in stage.asked if one[0] != "GET"]
     stage.answers["/api/settings"] = {"candle_lines": kept, "theme": "dark"}
-    expect(page.get_by_role("textbox", name="Sound below")).to_have_value("90.00", timeout=20_000)
+    expect(page.get_by_role("textbox", name="Sound below")).to_have_value("90.00")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    until(page, lambda: any(method == "PATCH" for method, *_ in stage.asked), "the line to be saved")
     patches = [body for method, path, body in stage.asked if method == "PATCH"]
     assert patches[:1] == [{"candle_lines": {"binance:BTCUSDT:1m": {"above": "1100", "below": "90"}}}]
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.browser.running import PATIENCE_MS, Site, Watcher, log_in
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 def test_a_new_symbol_is_seen_live_and_marked_as_seen(site: Site, page: Page, watcher: Watcher) -> None:
