@@ -98,10 +98,11 @@ def _check(config: Config, subject: _Subject, tell: Tell) -> list[str]:
         measure(subject.clock, subject.take_sample, stop)
         reading = subject.clock.reading()
         offset_ms = 0.0 if reading is None else reading.venue_minus_wall_ns / 1e6
-        if subject.judges_clock and abs(offset_ms) > _CLOCK_TOLERANCE_MS:
+        unsure_ms = 0.0 if reading is None else reading.uncertainty_ns / 1e6  # a long way there and back says little
+        if subject.judges_clock and abs(offset_ms) - unsure_ms > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {subject.rest_url}, expected less than 1000 ms")
         instruments = market.instruments(stop)
-        well += [f"REST answers at {subject.rest_url}", f"clock {offset_ms:+.1f} ms from ours"]
+        well += [f"REST answers at {subject.rest_url}", f"clock {offset_ms:+.1f} ±{unsure_ms:.1f} ms from ours"]
         books: set[str] = set()
         for selection, key_of_symbols in config.books.selections_with_keys():
             if selection.venue == name:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from binmon.cli.main import main
@@ -166,6 +167,32 @@ def test_connect(
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(SandboxOptions(symbols=("BTCUSDT", "ETHUSDT"), seed=4)) as running:
         yield running
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ({"kind": "rest", "mode": "slow", "delay_s": 4, "path": "time", "count": 1}, 0),
+        ({"kind": "clock_skew", "ms": 5000}, 3),
+    ],
+)
+def test_a_clock_is_wrong_beyond_what_the_way_leaves_open(
+    fault: dict[str, object], status: int, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = sandbox.ready()
+    config = {
+        "venues": {"binance": {"endpoints": {name: said[name] for name in ("rest", "stream", "ws_api")}}},
+        "latency": {"enabled": False},
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    requests.post(f"{sandbox.rest_url}/sandbox/faults", json=fault, timeout=20).raise_for_status()
+    try:
+        assert main(["check", "--connect", "--json"]) == status
+    finally:
+        requests.post(f"{sandbox.rest_url}/sandbox/faults", json={"kind": "clear"}, timeout=20).raise_for_status()
+    found = json.loads(capsys.readouterr().out)
+    assert [line.split(":")[0] for line in found["problems"]] == ["clock"] * (status == 3)
+    assert " ±" in found["tried"][0]
 
 
 @pytest.mark.parametrize("venue", ["binance", "bybit"])

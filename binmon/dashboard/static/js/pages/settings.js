@@ -125,13 +125,18 @@ byId("sound-test").addEventListener("click", async () => {
   setText(byId("display-note"), (await play("above")) ? "played" : "the browser did not play it");
 });
 
-await startShell({ onReset: () => void loader.load() });
-showChoices();
+// also of a choice that is made while the settings are still on their way
+for (const choice of ["theme-choice", "time-choice", "sound-choice"]) {
+  byId(choice).addEventListener("change", () => {
+    setText(byId("display-note"), "saving …");
+    setTimeout(async () => {
+      setText(byId("display-note"), (await save()) ? "saved" : "not saved");
+    }, 500);
+  });
+}
 onChange((name) => {
   showChoices();
   if (name === "time") showTokens();
-  setText(byId("display-note"), "saving …");
-  setTimeout(async () => {
-    setText(byId("display-note"), (await save()) ? "saved" : "not saved");
-  }, 500);
 });
+await startShell({ onReset: () => void loader.load() });
+showChoices();
