@@ -133,11 +133,11 @@ class FeedDesk:
             group.rotate(reason, feed)
         self._carry_out()
 
-    def refused(self, feed: str) -> None:
-        """The venue refused a request on a socket."""
+    def refused(self, feed: str, one: str = "") -> None:
+        """The venue refused what a socket asked for, or ``one`` request for a single stream."""
         group = self._group_of.get(feed)
         if group is not None:
-            group.refused(feed)
+            group.refused(feed, one)
             self._carry_out()
 
     def tick(self, now_s: float, now_utc_s: float, *, behind: bool = False) -> None:

@@ -352,7 +352,9 @@ class BookKeeper(Worker):
                 request=other.request_id,
                 error=other.error,
             )
-            self._desk.refused(connection)
+            # where books begin on the stream every one is asked for by itself, and a refusal concerns that one alone
+            alone = self._rules.start is BookStart.STREAM_SNAPSHOT
+            self._desk.refused(connection, f"{other.request_id} {other.error}" if alone else "")
 
     def _on_stream_snapshot(self, message: StreamSnapshot, chunk: FrameChunk, now_s: float) -> None:
         kept = self._kept.get(message.snapshot.symbol)

@@ -24,7 +24,8 @@ SETTLE_S = 2.0
 CATCH_UP_WITHIN_S = 5.0  # how long a predecessor may take to come to where its successor began
 QUIET_S = 5.0  # the same where neither feed has anything to deliver
 PROOF_WITHIN_S = 30.0  # a successor that has not shown all streams by then is given up for another
-_RETRY_S = 10.0
+_RETRY_S = 10.0  # until the next successor is tried; twice as long after each that was given up
+_LONGEST_RETRY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,14 @@ class _Proof:
     reached: dict[str, int] = field(default_factory=dict)  # stream -> last id from the predecessor until it is shown
     # stream -> first id from the successor, where the predecessor has not come to it
     behind: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)  # requests for single streams that the venue refused
 
     @property
     def began_s(self) -> float:
         """From when on both feeds delivered."""
         return self.since_s if self.first_seen_s is None else self.first_seen_s
 
-    def complete(self, now_s: float) -> bool:
+    def complete(self, now_s: float, streams: int) -> bool:
         if now_s - self.since_s < SETTLE_S + OVERLAP_S:
             return False
         # where neither shows anything there is nothing to compare, and a little patience must do
@@ -145,11 +147,13 @@ class _Proof:
             return False
         if self.behind and now_s - self.began_s < CATCH_UP_WITHIN_S:
             return False  # what is on its way on the predecessor alone would be lost with it
+        if self.refused and len(self.shown) + len(self.refused) < streams:
+            return False  # nobody knows what else it lacks
         return not self.owed
 
     def hopeless(self, now_s: float) -> bool:
-        """Long up, and streams are missing that the predecessor shows."""
-        return now_s - self.since_s > PROOF_WITHIN_S and bool(self.owed)
+        """Long up, and streams are missing: that the predecessor shows, or more than were refused."""
+        return now_s - self.since_s > PROOF_WITHIN_S and bool(self.owed or self.refused)
 
 
 @dataclass(slots=True)
@@ -196,6 +200,7 @@ class FeedGroup:
         self._random = rng or random.Random()
         self._counter = 0
         self._not_before_s = 0.0  # after a successor that had to be given up
+        self._given_up = 0  # in a row
 
     @property
     def overlapping(self) -> bool:
@@ -263,12 +268,19 @@ class FeedGroup:
             feed.proof, feed.down_s = None, now_s
             feed.move_to(FeedState.OPENING)
 
-    def refused(self, name: str) -> None:
-        """The venue refused what a socket asked for: a successor like that must not take over."""
+    def refused(self, name: str, one: str = "") -> None:
+        """The venue refused what a socket asked for, or ``one`` request for a single stream, under whatever name.
+
+        A successor without its streams must not take over. One that lacks a single stream takes over once it has shown
+        all others, and all that the predecessor shows: the lacking one is no better served there.
+        """
         feed = self.feeds.get(name)
-        if feed is not None and feed.state is FeedState.PROVING:
-            self._not_before_s = feed.opened_s + _RETRY_S
-            self._close(feed, "the venue refused its streams")
+        if feed is None or feed.proof is None:
+            return
+        if one:
+            feed.proof.refused.add(one)
+        else:
+            self._give_up(feed, feed.opened_s, "the venue refused its streams")
 
     def rotate(self, reason: str, name: str | None = None) -> None:
         """Replace one socket, or all; those that have a successor on its way already keep it."""
@@ -309,12 +321,12 @@ class FeedGroup:
         """Time passed: proofs become complete, sockets become old, sets of streams become stale."""
         for feed in list(self.feeds.values()):
             if feed.proof is not None and feed.state is FeedState.PROVING:
-                if feed.proof.complete(now_s):
+                if feed.proof.complete(now_s, len(feed.streams)):
                     old = self.feeds[feed.replaces or ""]
                     self._take_over(feed, now_s if old.state is FeedState.LIVE else old.down_s)
                 elif feed.proof.hopeless(now_s):
-                    self._not_before_s = now_s + _RETRY_S
-                    self._close(feed, f"it does not deliver {len(feed.proof.owed)} of its streams")
+                    missing = len(feed.proof.owed) or len(feed.streams) - len(feed.proof.shown)
+                    self._give_up(feed, now_s, f"it does not deliver {missing} of its streams")
             elif feed.state is FeedState.LIVE and now_s >= self._not_before_s:
                 opened_utc_s = now_utc_s - (now_s - feed.opened_s)
                 due_s = self.window.due_s(opened_utc_s, feed.share, self._life_s, self._margin_s)
@@ -335,6 +347,12 @@ class FeedGroup:
         self.feeds[feed.name] = feed
         self.effects.append(OpenFeed(self.name, feed.name, feed.streams))
 
+    def _give_up(self, successor: Feed, now_s: float, reason: str) -> None:
+        # what is refused today is refused tomorrow: each try is a connection, and counts with the venue
+        self._not_before_s = now_s + min(_RETRY_S * 2.0 ** min(self._given_up, 10), _LONGEST_RETRY_S)
+        self._given_up += 1
+        self._close(successor, reason)
+
     def _close(self, feed: Feed, reason: str) -> None:
         if feed.state is FeedState.CLOSING:
             return
@@ -352,6 +370,7 @@ class FeedGroup:
         successor.proof = None
         successor.move_to(FeedState.LIVE)
         successor.replaces = None
+        self._given_up = 0
         if until_s > proof.began_s:
             overlap_ms = (until_s - proof.began_s) * 1000
             self.effects.append(

@@ -191,6 +191,47 @@ def test_a_successor_whose_streams_are_refused_does_not_take_over() -> None:
     assert len(hand.opened()) == 1
 
 
+def test_a_single_stream_that_is_refused_holds_up_nobody() -> None:
+    hand, old, new = rotating(("x", "y", "z"))
+    hand.event(old, "x", "y")
+    hand.group.refused(new, "subscribe-z handler not found")
+    hand.group.refused(new, "subscribe-z handler not found")
+    hand.event(new, "x")
+    hand.wait(QUIET_S)
+    assert hand.effects() == [], "y may be lacking too"
+    hand.event(new, "y")
+    hand.wait(0.1)
+    assert [type(effect) for effect in hand.effects()] == [FeedRotated, CloseFeed]
+
+
+def test_a_stream_that_is_refused_and_stands_on_the_predecessor_does() -> None:
+    hand, old, new = rotating()
+    hand.group.refused(new, "subscribe-y")
+    hand.event(new, "x")
+    hand.wait(SETTLE_S)
+    hand.event(old, "x", "y")
+    hand.wait(OVERLAP_S)
+    assert hand.effects() == []
+    hand.wait(PROOF_WITHIN_S)
+    assert hand.effects() == [CloseFeed(new, "it does not deliver 1 of its streams")]
+
+
+def test_successors_that_are_given_up_become_rarer() -> None:
+    hand, _, new = rotating()
+    waits = []
+    for _ in range(8):
+        hand.group.refused(new)
+        hand.effects()
+        hand.group.on_down(new, hand.now_s)
+        began_s = hand.now_s
+        while not (opened := hand.opened()):
+            hand.wait(1.0)
+        waits.append(hand.now_s - began_s)
+        (new,) = opened
+        hand.group.on_up(new, hand.now_s)
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
+
+
 def test_losing_the_predecessor_promotes_the_successor_and_losing_the_successor_does_not_matter() -> None:
     hand, old, new = rotating()
     hand.group.on_down(new, hand.now_s)

@@ -294,9 +294,14 @@ def test_a_topic_that_is_refused_costs_no_other_book(daemon: Start) -> None:
         # asked for again and again, and the connection is never given up for it
         process.wait_for("stream.refused", venue="bybit", count=5, within_s=180)
         assert len(process.events("stream.connected", venue="bybit")) == 1
+        # nor does it keep a successor from taking over
+        process.process.send_signal(signal.SIGUSR1)
+        process.wait_for("stream.rotated", venue="bybit")
+        all_stand(process, others)
         venue.pause = True
         assert process.stop() == 0
-    assert {line["reason"] for line in process.events("book.state", **{"from": "synced"})} <= {"stopped"}
+    left = {line["reason"] for line in process.events("book.state", **{"from": "synced"})}
+    assert left <= {"rotated: asked by the operator", "stopped"}
     compare(process, venue, others, 50)
 
 
