@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from binmon.cli.declaring import add_config, declare
-from binmon.cli.execution import begin_log, console, say
+from binmon.cli.execution import begin_log, console, say, tell_what_is_not_kept
 from binmon.errors import BinmonError, ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def run(args: Arguments) -> int:
     given: Any = args
     loaded = args.load_full_config()
     begin_log(loaded.config.logging)
-    with trading_floor(loaded) as floor:
+    with trading_floor(loaded, only_looks=True) as floor:
+        tell_what_is_not_kept("balances", floor)
         answers = floor.quotes.accounts()
         sources = floor.quotes.sources
         if not answers:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from binmon.execution.pricing import Quote
     from binmon.execution.router import Sent
     from binmon.execution.sizes import Size
+    from binmon.wiring.execution import Floor
 
 SIDES = ("buy", "sell")
 _PIPE_WIDTH = 200
@@ -94,6 +95,12 @@ def console() -> Any:
 def say(command: str, text: str) -> None:
     """One line on standard error."""
     print(f"binmon {command}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def tell_what_is_not_kept(command: str, floor: Floor) -> None:
+    """Say that it is done without the state database, where this user may not open it."""
+    if floor.nothing_kept:
+        say(command, f"goes on without the state database: nothing is kept, and no ban is known: {floor.nothing_kept}")
 
 
 # Prices -----------------------------------------------------------------------------------------------------------

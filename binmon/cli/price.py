@@ -6,7 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from binmon.cli.declaring import add_config, declare
-from binmon.cli.execution import SIDES, add_size, begin_log, console, price_document, say, show_prices, size_of
+from binmon.cli.execution import (
+    SIDES,
+    add_size,
+    begin_log,
+    console,
+    price_document,
+    say,
+    show_prices,
+    size_of,
+    tell_what_is_not_kept,
+)
 
 if TYPE_CHECKING:
     from binmon.cli.main import Arguments
@@ -47,7 +57,8 @@ def run(args: Arguments) -> int:
     given: Any = args
     size, loaded = size_of(given), args.load_full_config()
     begin_log(loaded.config.logging)
-    with trading_floor(loaded) as floor:
+    with trading_floor(loaded, only_looks=True) as floor:
+        tell_what_is_not_kept("price", floor)
         decision = floor.router.price(Wish(given.symbol, OrderSide(given.side.upper()), size, split=given.split))
     if given.json:
         print(json.dumps(price_document(decision), ensure_ascii=False))

@@ -29,7 +29,7 @@ from binmon.config.schema import MetricsConfig
 from binmon.core.companion import SandboxProcess, SandboxUrls, lent_sandbox
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
-from binmon.errors import VenueFailed
+from binmon.errors import ConfigError, VenueFailed
 from binmon.execution.history import ExecutionHistory
 from binmon.execution.market import DepthSource, MarketDepth, levels_from
 from binmon.execution.quotes import QuoteDesk, QuoteSettings
@@ -98,13 +98,24 @@ class Floor:
     history: ExecutionHistory
     parts: Mapping[str, MarketParts]
     stop: threading.Event
+    nothing_kept: str = ""
+    """Why the state database is one in memory, if it is."""
 
 
 @contextmanager
-def trading_floor(loaded: LoadedConfig) -> Iterator[Floor]:
-    """Build what the configuration asks for, and end it afterwards. Raises ConfigError."""
+def trading_floor(loaded: LoadedConfig, *, only_looks: bool = False) -> Iterator[Floor]:
+    """Build what the configuration asks for, and end it afterwards. Raises ConfigError.
+
+    ``only_looks``: no order will leave, so a state database that this user may not open is no reason to end.
+    """
     config, stop = loaded.config, threading.Event()
-    state = State(Path(config.state.path))
+    nothing_kept = ""
+    try:
+        state = State(Path(config.state.path))
+    except ConfigError as error:
+        if not only_looks:
+            raise
+        state, nothing_kept = State(Path(":memory:")), str(error)
     sandbox: SandboxProcess | None = None
     try:
         names = configured_venues(loaded)
@@ -137,7 +148,7 @@ def trading_floor(loaded: LoadedConfig) -> Iterator[Floor]:
             ),
             stop,
         )
-        yield Floor(quotes, router, history, parts, stop)
+        yield Floor(quotes, router, history, parts, stop, nothing_kept)
     finally:
         stop.set()
         if sandbox is not None:
