@@ -27,11 +27,11 @@ types: .venv/.test
 	$(BIN)/mypy
 
 # Many tests have a venue, a browser or a container beside them and real clocks. What failed on the busy machine is looked
-# at once more, alone: a defect fails again, and what passes now is named as a test that depends on the machine's pace.
+# at once more, alone. What passes then depends on the machine's pace, or is a race: it is named, and to be mended.
 unit: .venv/.test
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder || { \
 	    status=$$?; [ $$status -eq 1 ] || exit $$status; \
-	    echo 'Once more, alone, what failed. A test that passes now depends on the pace of the machine: mend it.'; \
+	    echo 'Once more, alone, what failed. A test that passes now depends on the pace of the machine, or found a race: mend it.'; \
 	    $(BIN)/python -m pytest -x -v --last-failed --last-failed-no-failures none; }
 
 # The peers have requirements of their own, so they get an environment of their own.

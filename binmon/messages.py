@@ -272,26 +272,27 @@ class Severity(enum.StrEnum):
 class AlertName(enum.StrEnum):
     """The conditions that people may be told of, and have rules: each is an event of the log too."""
 
-    DELAYED = "latency.delayed"
-    LOST = "latency.lost"
-    SKIPPED = "latency.skipped"
-    CROSSED = "price.crossed"
+    LATENCY_DELAYED = "latency.delayed"
+    LATENCY_LOST = "latency.lost"
+    LATENCY_SKIPPED = "latency.skipped"
+    PRICE_CROSSED = "price.crossed"
     RECORDER_FAILED = "recorder.failed"
-    LISTED = "symbol.listed"
-    STATUS = "symbol.status"
-    MANY_CHANGED = "symbols.changed"
-    RESET = "symbols.reset"
-    STREAM_REFUSED = "user_stream.refused"
+    SYMBOL_LISTED = "symbol.listed"
+    SYMBOL_STATUS = "symbol.status"
+    SYMBOLS_CHANGED = "symbols.changed"
+    SYMBOLS_RESET = "symbols.reset"
+    USER_STREAM_REFUSED = "user_stream.refused"
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSignal:
     """One observation about a condition that people may want to hear of.
 
-    ``name`` is the condition, ``subject`` what it is about (``binance BTCUSDT``). ``firing`` says whether it holds now; False: it was looked at and does not hold. ``text`` is one line
-    for people, with figures. ``once``: an event that ends by itself (a new listing), with no recovery to tell.
-    ``arrived_mono_ns`` is when the frame was received that it comes from, if it comes from one. ``sighting`` names the
-    single thing that was seen, such as an order: what is said of it once more is not counted as seen again.
+    ``name`` is the condition, ``subject`` what it is about (``binance BTCUSDT``). ``firing`` says whether it holds now;
+    False: it was looked at and does not hold. ``text`` is one line for people, with figures. ``once``: an event that ends
+    by itself (a new listing), with no recovery to tell. ``arrived_mono_ns`` is when the frame was received that it comes
+    from, if it comes from one. ``sighting`` names the single thing that was seen, such as an order: what is said of it
+    once more is not counted as seen again.
     """
 
     name: AlertName

@@ -7,6 +7,7 @@ its schema to the next, so that a database of an older binmon is brought up to d
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -37,6 +38,10 @@ class StateFailed(RetryError):
         return f"{self.path}: {self.reason}"
 
 
+class StateDenied(ConfigError):
+    """The state database belongs to somebody else: this user may not write it, or not even look where it is."""
+
+
 # What is asked for is mostly the newest, so a small cache (256 KiB) does; by itself it would grow with the database to 2 MB.
 _SETTINGS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-256;"
 
@@ -45,7 +50,8 @@ class State:
     """The state database. Any thread may call it; ``_lock`` serialises them on the one connection.
 
     What a call has written is on disk when it returns, so that neither ``kill -9`` nor a power cut undoes it. Raises
-    ConfigError when the file cannot be opened or is no database of ours, and StateFailed for whatever fails later.
+    StateDenied when this user may not write the file, ConfigError when it cannot be opened or is no database of ours, and
+    StateFailed for whatever fails later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +63,8 @@ class State:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.executescript(_SETTINGS + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"{path}: expected a writable SQLite file: {error}", key="state.path") from None
+            kind = StateDenied if _is_denied(path, error) else ConfigError
+            raise kind(f"{path}: expected a writable SQLite file: {error}", key="state.path") from None
 
     def claim(self) -> None:
         """Be the only daemon on this database, until it is closed or the process ends, however that happens.
@@ -141,6 +148,17 @@ class State:
                 yield self._connection
             except sqlite3.Error as error:
                 raise StateFailed(self.path, str(error)) from error
+
+
+def _is_denied(path: Path, error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return True
+        case sqlite3.SQLITE_CANTOPEN:
+            return not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK)
+    return False
 
 
 def is_claimed(path: Path) -> bool:

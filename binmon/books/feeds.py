@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -98,11 +98,11 @@ class FeedDesk:
         for group in self._groups.values():
             group.window = window
 
-    def on_up(self, feed: str, now_s: float) -> None:
-        """A socket is connected and subscribed."""
+    def on_up(self, feed: str, now_s: float, owed: Iterable[str] = ()) -> None:
+        """A socket is connected and subscribed; ``owed`` as in `FeedGroup.on_up`."""
         group = self._group_of.get(feed)
         if group is not None:
-            group.on_up(feed, now_s)
+            group.on_up(feed, now_s, owed)
             if group.name in self._races:
                 self._race_of[feed] = self._races[group.name]
                 self._race_of[feed].on_up(feed, now_s)
@@ -133,11 +133,11 @@ class FeedDesk:
             group.rotate(reason, feed)
         self._carry_out()
 
-    def refused(self, feed: str, one: str = "") -> None:
-        """The venue refused what a socket asked for, or ``one`` request for a single stream."""
+    def refused(self, feed: str) -> None:
+        """The venue refused a request on a socket."""
         group = self._group_of.get(feed)
         if group is not None:
-            group.refused(feed, one)
+            group.refused(feed)
             self._carry_out()
 
     def tick(self, now_s: float, now_utc_s: float, *, behind: bool = False) -> None:

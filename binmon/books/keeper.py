@@ -237,7 +237,7 @@ class BookKeeper(Worker):
                 for kept in self._of(message.streams):
                     kept.sync.on_feed_up(message.connection, now_s)
                     self._stalls.cadence.expect(kept.stream, now_s)
-                self._desk.on_up(message.connection, now_s)
+                self._desk.on_up(message.connection, now_s, self._begins_of(message.streams))
             case StreamDown():
                 self._on_down(message, now_s)
             case SymbolsChanged():
@@ -352,9 +352,10 @@ class BookKeeper(Worker):
                 request=other.request_id,
                 error=other.error,
             )
-            # where books begin on the stream every one is asked for by itself, and a refusal concerns that one alone
-            alone = self._rules.start is BookStart.STREAM_SNAPSHOT
-            self._desk.refused(connection, f"{other.request_id} {other.error}" if alone else "")
+            # where books begin on the stream, a successor owes the begin of each that stands, and what is refused may be
+            # one that nobody has
+            if self._rules.start is BookStart.REST_SNAPSHOT:
+                self._desk.refused(connection)
 
     def _on_stream_snapshot(self, message: StreamSnapshot, chunk: FrameChunk, now_s: float) -> None:
         kept = self._kept.get(message.snapshot.symbol)
@@ -687,6 +688,12 @@ class BookKeeper(Worker):
 
     def _of(self, streams: tuple[str, ...]) -> list[KeptBook]:
         return [self._by_stream[name] for name in streams if name in self._by_stream]
+
+    def _begins_of(self, streams: tuple[str, ...]) -> list[str]:
+        """The streams that begin with a snapshot on a new connection: where the venue does that, of books that stand."""
+        if self._rules.start is BookStart.REST_SNAPSHOT:
+            return []
+        return [kept.stream for kept in self._of(streams) if kept.sync.state is SyncState.SYNCED]
 
     def _start_afresh(self) -> None:
         """After a failure nothing in the books can be trusted: rebuild all of them from the feeds that live."""

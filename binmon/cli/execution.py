@@ -98,7 +98,7 @@ def say(command: str, text: str) -> None:
 
 
 def tell_what_is_not_kept(command: str, floor: Floor) -> None:
-    """Say that it is done without the state database, where this user may not open it."""
+    """Say that it is done without the state database, where this user may not write it."""
     if floor.nothing_kept:
         say(command, f"goes on without the state database: nothing is kept, and no ban is known: {floor.nothing_kept}")
 

@@ -53,7 +53,7 @@ def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = 
         is_late = order_class is OrderClass.LATE
         found.append(
             AlertSignal(
-                AlertName.DELAYED,
+                AlertName.LATENCY_DELAYED,
                 subject,
                 is_late,
                 Severity.WARNING,
@@ -63,9 +63,11 @@ def signals(measurement: Measurement, at_ns: int, arrived_mono_ns: int | None = 
                 sighting=measurement.client_order_id,
             )
         )
-        found.append(AlertSignal(AlertName.LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns))
+        found.append(
+            AlertSignal(AlertName.LATENCY_LOST, subject, False, Severity.ERROR, f"reports come again: {text}", at_ns)
+        )
     elif order_class in _FATE_OPEN and not measurement.restored:
-        found.append(AlertSignal(AlertName.LOST, subject, True, Severity.ERROR, text, at_ns))
+        found.append(AlertSignal(AlertName.LATENCY_LOST, subject, True, Severity.ERROR, text, at_ns))
     return found
 
 
@@ -86,7 +88,9 @@ def announce_overdue(overdue: Overdue, at_ns: int) -> AlertSignal:
         f"the threshold is {overdue.threshold_ms} ms"
     )
     subject = f"{order.venue} {order.symbol}"
-    return AlertSignal(AlertName.DELAYED, subject, True, Severity.WARNING, text, at_ns, sighting=order.client_order_id)
+    return AlertSignal(
+        AlertName.LATENCY_DELAYED, subject, True, Severity.WARNING, text, at_ns, sighting=order.client_order_id
+    )
 
 
 def describe(measurement: Measurement) -> str:

@@ -25,7 +25,7 @@ CATCH_UP_WITHIN_S = 5.0  # how long a predecessor may take to come to where its 
 QUIET_S = 5.0  # the same where neither feed has anything to deliver
 PROOF_WITHIN_S = 30.0  # a successor that has not shown all streams by then is given up for another
 _RETRY_S = 10.0  # until the next successor is tried; twice as long after each that was given up
-_LONGEST_RETRY_S = 600.0
+_LONGEST_RETRY_S = 300.0  # a socket that is to be replaced has MARGIN_S left
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +128,17 @@ class _Proof:
     since_s: float
     first_seen_s: float | None = None
     shown: set[str] = field(default_factory=set)
-    owed: set[str] = field(default_factory=set)  # streams that the predecessor has shown, and the successor has not
+    owed: set[str] = field(default_factory=set)  # streams that the successor has still to show
     reached: dict[str, int] = field(default_factory=dict)  # stream -> last id from the predecessor until it is shown
     # stream -> first id from the successor, where the predecessor has not come to it
     behind: dict[str, int] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)  # requests for single streams that the venue refused
 
     @property
     def began_s(self) -> float:
         """From when on both feeds delivered."""
         return self.since_s if self.first_seen_s is None else self.first_seen_s
 
-    def complete(self, now_s: float, streams: int) -> bool:
+    def complete(self, now_s: float) -> bool:
         if now_s - self.since_s < SETTLE_S + OVERLAP_S:
             return False
         # where neither shows anything there is nothing to compare, and a little patience must do
@@ -147,13 +146,11 @@ class _Proof:
             return False
         if self.behind and now_s - self.began_s < CATCH_UP_WITHIN_S:
             return False  # what is on its way on the predecessor alone would be lost with it
-        if self.refused and len(self.shown) + len(self.refused) < streams:
-            return False  # nobody knows what else it lacks
         return not self.owed
 
     def hopeless(self, now_s: float) -> bool:
-        """Long up, and streams are missing: that the predecessor shows, or more than were refused."""
-        return now_s - self.since_s > PROOF_WITHIN_S and bool(self.owed or self.refused)
+        """Long up, and streams are missing."""
+        return now_s - self.since_s > PROOF_WITHIN_S and bool(self.owed)
 
 
 @dataclass(slots=True)
@@ -214,17 +211,19 @@ class FeedGroup:
         for _ in range(self.redundancy - len(self.feeds)):
             self._open(None, "start")
 
-    def on_up(self, name: str, now_s: float) -> None:
-        """A socket is connected and has asked for its streams."""
+    def on_up(self, name: str, now_s: float, owed: Iterable[str] = ()) -> None:
+        """A socket is connected and has asked for its streams. A successor has to show those that its predecessor shows,
+        and ``owed``: of which is known that they would show themselves at once."""
         feed = self.feeds.get(name)
         if feed is None or feed.state is not FeedState.OPENING:
             return
         feed.opened_s = now_s
         if feed.replaces in self.feeds:
             feed.move_to(FeedState.PROVING)
-            feed.proof = _Proof(now_s)
+            feed.proof = _Proof(now_s, owed=set(owed).intersection(feed.streams))
         else:
             feed.replaces = None
+            self._be_eager()
             feed.move_to(FeedState.LIVE)
 
     def on_event(self, name: str, stream: str, now_s: float, last_update_id: int = 0) -> None:
@@ -268,18 +267,10 @@ class FeedGroup:
             feed.proof, feed.down_s = None, now_s
             feed.move_to(FeedState.OPENING)
 
-    def refused(self, name: str, one: str = "") -> None:
-        """The venue refused what a socket asked for, or ``one`` request for a single stream, under whatever name.
-
-        A successor without its streams must not take over. One that lacks a single stream takes over once it has shown
-        all others, and all that the predecessor shows: the lacking one is no better served there.
-        """
+    def refused(self, name: str) -> None:
+        """The venue refused what a socket asked for: a successor like that must not take over."""
         feed = self.feeds.get(name)
-        if feed is None or feed.proof is None:
-            return
-        if one:
-            feed.proof.refused.add(one)
-        else:
+        if feed is not None and feed.state is FeedState.PROVING:
             self._give_up(feed, feed.opened_s, "the venue refused its streams")
 
     def rotate(self, reason: str, name: str | None = None) -> None:
@@ -295,6 +286,7 @@ class FeedGroup:
     def change(self, streams: Iterable[str], reason: str) -> None:
         """Carry other streams from now on: by successors that ask for them."""
         self.streams = tuple(streams)
+        self._be_eager()
         for feed in list(self.feeds.values()):
             # one that is up already may be all that carries a stream: it takes over, and is replaced then
             if feed.replaces is not None and feed.streams != self.streams and feed.state is FeedState.OPENING:
@@ -321,12 +313,11 @@ class FeedGroup:
         """Time passed: proofs become complete, sockets become old, sets of streams become stale."""
         for feed in list(self.feeds.values()):
             if feed.proof is not None and feed.state is FeedState.PROVING:
-                if feed.proof.complete(now_s, len(feed.streams)):
+                if feed.proof.complete(now_s):
                     old = self.feeds[feed.replaces or ""]
                     self._take_over(feed, now_s if old.state is FeedState.LIVE else old.down_s)
                 elif feed.proof.hopeless(now_s):
-                    missing = len(feed.proof.owed) or len(feed.streams) - len(feed.proof.shown)
-                    self._give_up(feed, now_s, f"it does not deliver {missing} of its streams")
+                    self._give_up(feed, now_s, f"it does not deliver {len(feed.proof.owed)} of its streams")
             elif feed.state is FeedState.LIVE and now_s >= self._not_before_s:
                 opened_utc_s = now_utc_s - (now_s - feed.opened_s)
                 due_s = self.window.due_s(opened_utc_s, feed.share, self._life_s, self._margin_s)
@@ -352,6 +343,10 @@ class FeedGroup:
         self._not_before_s = now_s + min(_RETRY_S * 2.0 ** min(self._given_up, 10), _LONGEST_RETRY_S)
         self._given_up += 1
         self._close(successor, reason)
+
+    def _be_eager(self) -> None:
+        """What made successors fail may be over."""
+        self._given_up, self._not_before_s = 0, 0.0
 
     def _close(self, feed: Feed, reason: str) -> None:
         if feed.state is FeedState.CLOSING:

@@ -50,6 +50,7 @@ class Connection:
         for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
         self.outbox = Outbox(raw, self._options.backlog_bytes, self._wake)
+        self.outbox.hold(True)  # until the handshake is over
         self._protocol = ServerProtocol(state=State.OPEN, max_size=1 << 20, logger=_quiet)
         self._commands: deque[Callable[[], None]] = deque()
         self.path = ""
@@ -189,8 +190,7 @@ class Connection:
         if not accepted:
             self._socket.sendall(data)
             return False
-        # A client that has its answer gets every event from then on: they are taken before it goes out, and held.
-        self.outbox.hold(True)
+        # a client that has its answer gets every event from then on: they are taken before it goes out
         self.delivering = True
         self.dialogue.opened()
         self._socket.sendall(data)

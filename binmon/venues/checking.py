@@ -97,8 +97,9 @@ def _check(config: Config, subject: _Subject, tell: Tell) -> list[str]:
     try:
         measure(subject.clock, subject.take_sample, stop)
         reading = subject.clock.reading()
-        offset_ms = 0.0 if reading is None else reading.venue_minus_wall_ns / 1e6
-        unsure_ms = 0.0 if reading is None else reading.uncertainty_ns / 1e6  # a long way there and back says little
+        assert reading is not None  # there was an answer
+        # a long way there and back says little
+        offset_ms, unsure_ms = reading.venue_minus_wall_ns / 1e6, reading.uncertainty_ns / 1e6
         if subject.judges_clock and abs(offset_ms) - unsure_ms > _CLOCK_TOLERANCE_MS:
             problems.append(f"clock: {offset_ms:+.0f} ms from that of {subject.rest_url}, expected less than 1000 ms")
         instruments = market.instruments(stop)

@@ -155,7 +155,7 @@ class Lines:
     def _signal(self, line: Line, firing: bool, text: str, at_ns: int, arrived_mono_ns: int | None) -> AlertSignal:
         subject = self.watching.subject(line)
         return AlertSignal(
-            AlertName.CROSSED, subject, firing, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns
+            AlertName.PRICE_CROSSED, subject, firing, Severity.WARNING, text, at_ns, arrived_mono_ns=arrived_mono_ns
         )
 
 

@@ -256,7 +256,7 @@ class ListingWatcher(Worker):
             text += f", {listed.lead_ms:.0f} ms before {_SIGNALS[other]}"
         elif self._stream is not None:
             text += f"; {_SIGNALS[other]} has not shown it yet"
-        self._tell(listed, AlertName.LISTED, f"{listed.venue} {listed.symbol}", Severity.WARNING, text)
+        self._tell(listed, AlertName.SYMBOL_LISTED, f"{listed.venue} {listed.symbol}", Severity.WARNING, text)
 
     def _report_status(self, status: SymbolStatus) -> None:
         log.info(
@@ -269,7 +269,7 @@ class ListingWatcher(Worker):
             lead_ms=status.lead_ms,
         )
         text = f"{status.symbol} on {status.venue} is {status.status} now, it was {status.previous}"
-        self._tell(status, AlertName.STATUS, f"{status.venue} {status.symbol}", Severity.INFO, text)
+        self._tell(status, AlertName.SYMBOL_STATUS, f"{status.venue} {status.symbol}", Severity.INFO, text)
 
     def _report_reset(self, reset: VenueReset) -> None:
         name = self._venue.name
@@ -278,7 +278,7 @@ class ListingWatcher(Worker):
             f"{name} was reset, or is another one: {reset.gone} of {reset.known} known symbols are gone,"
             f" {reset.listed} are there that were not"
         )
-        self._tell(None, AlertName.RESET, name, Severity.WARNING, text)
+        self._tell(None, AlertName.SYMBOLS_RESET, name, Severity.WARNING, text)
 
     def _report_many(self, many: ManyChanged) -> None:
         name = self._venue.name
@@ -298,7 +298,7 @@ class ListingWatcher(Worker):
             reason=reason,
         )
         self._tell(
-            None, AlertName.MANY_CHANGED, name, Severity.WARNING, f"many symbols of {name} changed at once: {reason}"
+            None, AlertName.SYMBOLS_CHANGED, name, Severity.WARNING, f"many symbols of {name} changed at once: {reason}"
         )
 
     def _tell(self, message: object | None, name: AlertName, subject: str, severity: Severity, text: str) -> None:

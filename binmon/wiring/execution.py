@@ -29,7 +29,7 @@ from binmon.config.schema import MetricsConfig
 from binmon.core.companion import SandboxProcess, SandboxUrls, lent_sandbox
 from binmon.core.deadline import Deadline
 from binmon.core.supervisor import Supervisor
-from binmon.errors import ConfigError, VenueFailed
+from binmon.errors import VenueFailed
 from binmon.execution.history import ExecutionHistory
 from binmon.execution.market import DepthSource, MarketDepth, levels_from
 from binmon.execution.quotes import QuoteDesk, QuoteSettings
@@ -39,7 +39,7 @@ from binmon.messages import BookView, Floats, Instrument, OrderRequest, Priority
 from binmon.net.rest import RestSession
 from binmon.orders.gate import OrderGate
 from binmon.orders.journal import StateJournal
-from binmon.state import State
+from binmon.state import State, StateDenied
 from binmon.venues.base import MalformedFrame
 from binmon.venues.binance import orders as binance_orders
 from binmon.venues.binance import rules as binance_rules
@@ -106,21 +106,22 @@ class Floor:
 def trading_floor(loaded: LoadedConfig, *, only_looks: bool = False) -> Iterator[Floor]:
     """Build what the configuration asks for, and end it afterwards. Raises ConfigError.
 
-    ``only_looks``: no order will leave, so a state database that this user may not open is no reason to end.
+    ``only_looks``: no order will leave, so a state database that this user may not write is no reason to end, but for the
+    embedded sandbox, whose address is in it.
     """
     config, stop = loaded.config, threading.Event()
-    nothing_kept = ""
+    nothing_kept, names = "", configured_venues(loaded)
+    is_embedded = any(uses_embedded_sandbox(name, config) for name in names)
     try:
         state = State(Path(config.state.path))
-    except ConfigError as error:
-        if not only_looks:
+    except StateDenied as error:
+        if not only_looks or is_embedded:
             raise
         state, nothing_kept = State(Path(":memory:")), str(error)
     sandbox: SandboxProcess | None = None
     try:
-        names = configured_venues(loaded)
         lent: SandboxUrls | None = None
-        if any(uses_embedded_sandbox(name, config) for name in names):
+        if is_embedded:
             lent = lent_sandbox(state)
             if lent is None:
                 sandbox = SandboxProcess((), stop.is_set)

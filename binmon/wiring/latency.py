@@ -163,7 +163,7 @@ def wire_latency(
         reply=lambda reply, ns, mono_ns: dialogue.answered(reply.request_id, reply.body, ns, mono_ns),
         lost=dialogue.lost,
         refused=lambda error: refused(error),
-        subscribed=lambda: signal(AlertName.STREAM_REFUSED, "the venue tells us of our own orders again", False),
+        subscribed=lambda: signal(AlertName.USER_STREAM_REFUSED, "the venue tells us of our own orders again", False),
     )
     venue = parts.orders_over(section.transport, rest, dialogue)
     tell_when_capped(ground.config)
@@ -180,7 +180,7 @@ def wire_latency(
 
     def refused(error: Exception) -> str | None:
         said = rest.explain(error) if isinstance(error, BinmonError) else None
-        signal(AlertName.STREAM_REFUSED, said or str(error), True)
+        signal(AlertName.USER_STREAM_REFUSED, said or str(error), True)
         return said
 
     probe = OrderProbe(
@@ -192,7 +192,7 @@ def wire_latency(
         Inbox(
             inbox,
             ledger.note,
-            lambda text: signal(AlertName.SKIPPED, text or "orders are sent again", text is not None),
+            lambda text: signal(AlertName.LATENCY_SKIPPED, text or "orders are sent again", text is not None),
         ),
         probe_settings_of(section),
         ready=lambda: stream.subscribed_to is not None,

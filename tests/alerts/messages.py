@@ -11,7 +11,7 @@ from binmon.messages import AlertName, AlertSignal, Severity
 
 
 def signal(number: int = 0, *, firing: bool = True, **fields: Any) -> AlertSignal:
-    name, severity = fields.pop("name", AlertName.DELAYED), fields.pop("severity", Severity.WARNING)
+    name, severity = fields.pop("name", AlertName.LATENCY_DELAYED), fields.pop("severity", Severity.WARNING)
     text = fields.pop("text", f"took {number} s")
     return AlertSignal(name, f"binance S{number}", firing, severity, text, 1_700_000_000 * 10**9, **fields)
 

@@ -26,7 +26,7 @@ def signal(
     once: bool = False,
     text: str = "took 7 s",
 ) -> AlertSignal:
-    return AlertSignal(AlertName.DELAYED, subject, firing, severity, text, 10**18, once)
+    return AlertSignal(AlertName.LATENCY_DELAYED, subject, firing, severity, text, 10**18, once)
 
 
 def machine(**patience: Any) -> AlertRules:

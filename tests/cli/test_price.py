@@ -133,11 +133,14 @@ def test_no_venue_answers(binmon: Commands, venues: Exchange) -> None:
     assert status == 1 and err.startswith("binmon: no venue answers: binance: ") and err.count("\n") == 1
 
 
-def test_a_state_database_that_is_not_ours_to_open_keeps_nobody_from_looking(binmon: Commands) -> None:
-    binmon.config(execution=PATIENT, state={"path": str(binmon.directory)})
+def test_a_state_database_that_is_not_ours_to_write_keeps_nobody_from_looking(binmon: Commands) -> None:
+    binmon.config(execution=PATIENT, state={"path": "/sys/binmon/state.db"})  # not even root may make a directory there
     for command in (("price", "BTCUSDT"), ("balances",)):
         status, out, err = binmon(*command)
         assert status == 0 and "binance" in out
         assert err.startswith(f"binmon {command[0]}: goes on without the state database: ") and err.count("\n") == 1
     status, out, err = binmon("order", "buy", "BTCUSDT", "--quantity", "0.001", "--yes")
+    assert (status, out) == (2, "") and "expected a writable SQLite file" in err
+    binmon.config(execution=PATIENT, state={"path": str(binmon.directory)})  # wrong, and so for everybody
+    status, out, err = binmon("price", "BTCUSDT")
     assert (status, out) == (2, "") and "expected a writable SQLite file" in err

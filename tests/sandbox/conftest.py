@@ -246,22 +246,13 @@ class Exchange:
     def stream(self, path):
         stream = Stream(self.sandbox.stream_url + path)
         self.streams.append(stream)
-        self._served(self.sandbox.streams)
         return stream
 
     def api(self, query=""):
         """A connection to the WebSocket API."""
         api = Api(self.sandbox.ws_api_url + query)
         self.streams.append(api)
-        self._served(self.sandbox.ws_api)
         return api
-
-    def _served(self, service):
-        """Wait until the latest connection gets events: its client knows it to be open a moment before that."""
-        connections, obeyed = service.connections(), threading.Event()
-        if connections:
-            connections[-1].command(obeyed.set)
-            self.wait(lambda: obeyed.is_set() or connections[-1] not in service.connections())
 
     def user(self, kind="HMAC", account="main"):
         """The first key of a kind."""

@@ -134,9 +134,9 @@ for (const choice of ["theme-choice", "time-choice", "sound-choice"]) {
     }, 500);
   });
 }
+await startShell({ onReset: () => void loader.load() });
+showChoices();
 onChange((name) => {
   showChoices();
   if (name === "time") showTokens();
 });
-await startShell({ onReset: () => void loader.load() });
-showChoices();
