@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,24 +140,26 @@ class Stir:
         self._venue, self._process = venue, process
         self._turn = self._listed = 0
 
-    def once(self) -> None:
-        """A report that is late (alerts), one that is lost (questions), symbols that are new (first snapshots), a book
+    def once(self) -> float:
+        """Gives the seconds within which there is something to do. A report that is late (alerts), one that is lost (questions), symbols that are new (first snapshots), a book
         that is wrong (resyncs), a stream that is dead (stall probes), candles that are cut off (their history)."""
         process, venue = self._process, self._venue
         prefix, newest = first_id(process), number(process.events("order.sent")[-1]["client_order_id"])
-        arm(venue, "report_delay", f"{prefix}{newest + 3}", ms=700)
-        arm(venue, "report_lost", f"{prefix}{newest + 6}")
+        arm(venue, "report_delay", f"{prefix}{newest + 8}", ms=700)
+        arm(venue, "report_lost", f"{prefix}{newest + 14}")
         inject(venue, "corrupt_level", symbols=["SOLUSDT"], count=1, rank=5)
         if any("ethusdt@kline_1s" in one["streams"] for one in venue.state()["connections"]):
             inject(venue, "disconnect", streams=["ethusdt@kline_1s"])
         self._turn += 1
         if self._turn % 2:
             # not together: for other symbols there are other sockets, which are not dead
-            inject(venue, "stall", symbols=["SOLUSDT"], seconds=15)
-            return
+            # longer than a busy machine's pauses, which the daemon has learned to take for the market's
+            inject(venue, "stall", symbols=["SOLUSDT"], seconds=60)
+            return 60.0
         for _ in range(3):
             self._listed += 1
             inject(venue, "new_symbol", symbol=f"NEW{self._listed}USDT")
+        return 15.0
 
     def until_worked(self, wanted: dict[str, int]) -> None:
         """Until each worker of ``wanted`` has made more progress than that."""
@@ -169,12 +172,11 @@ class Stir:
         for _ in range(12):
             if not idle():
                 return
-            self.once()
-            end = threading.Event()
-            for _ in range(60):
+            end_s = time.monotonic() + self.once()
+            while time.monotonic() < end_s:
                 if not idle():
                     return
-                end.wait(0.25)
+                threading.Event().wait(0.25)
         raise AssertionError(f"they do not work: {idle()}: {self._process.tail()}")
 
     def settle(self) -> None:
