@@ -329,6 +329,28 @@ def ahead(monkeypatch):
     return ahead
 
 
+class Standing:
+    """The monotonic clock of a module, which stands still but for what a test does to ``now``."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def standing(monkeypatch):
+    """Give a module a clock that stands still: ``standing(module)``."""
+
+    def standing(module):
+        clock = Standing()
+        monkeypatch.setattr(module, "time", clock)
+        return clock
+
+    return standing
+
+
 @pytest.fixture
 def plain_book():
     """The book class of the tests: ``plain_book(snapshot)``."""

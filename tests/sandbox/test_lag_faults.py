@@ -16,16 +16,8 @@ BNB = "/stream?streams=bnbusdt@depth@100ms"
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    class Clock:
-        now = 100.0
-
-        def monotonic(self):
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(lag_faults, "time", clock)
-    return clock
+def clock(standing):
+    return standing(lag_faults)
 
 
 @pytest.fixture

@@ -17,16 +17,8 @@ def pair():
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    class Clock:
-        now = 100.0
-
-        def monotonic(self):
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(outbox_module, "time", clock)
-    return clock
+def clock(standing):
+    return standing(outbox_module)
 
 
 def read(reader, length):
