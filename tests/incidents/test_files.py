@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,24 @@ def test_cut_anywhere_it_never_looks_whole(tmp_path: Path) -> None:
         items(path)
 
 
+def means_the_same(packed: bytes, other: bytes) -> bool:
+    """Whether what was changed are bits that only fill a byte up: nobody can see, or mind."""
+    try:
+        return gzip.decompress(other) == gzip.decompress(packed)
+    except (EOFError, OSError, zlib.error):
+        return False
+
+
 def test_a_changed_byte_shows(tmp_path: Path) -> None:
-    packed = bytearray(whole(tmp_path).read_bytes())
+    packed = whole(tmp_path).read_bytes()
     path = tmp_path / "changed.tsv.gz"
     for at in range(30, len(packed), len(packed) // 40):
         changed = bytearray(packed)
         changed[at] ^= 0x10
-        path.write_bytes(bytes(changed))
+        path.write_bytes(changed)
+        if means_the_same(packed, changed):
+            assert items(path)
+            continue
         with pytest.raises((CutShort, ConfigError)):
             items(path)
 
