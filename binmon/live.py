@@ -21,6 +21,7 @@ import structlog
 
 from binmon.config import Config, LoadedConfig, load
 from binmon.config.loading import SEARCHED, config_hash
+from binmon.config.places import is_there
 from binmon.errors import ConfigError
 from binmon.latency.ledger import LedgerReader
 from binmon.messages import Candle, CandlesChanged, PriceCrossed, PriceReturned, Trade
@@ -197,7 +198,7 @@ def _lines(above: Number | None, below: Number | None, hysteresis_bps: float) ->
 def _loaded(config: str | Path | None) -> LoadedConfig:
     """The configuration as the command line finds it; where there is no file, all defaults: the embedded sandbox."""
     _let_logging_decide()
-    if config is None and not any(path.exists() for path in SEARCHED):
+    if config is None and not any(map(is_there, SEARCHED)):
         defaults = Config()
         return LoadedConfig(defaults, SEARCHED[0], config_hash(defaults), {})
     return load(None if config is None else Path(config), os.environ)

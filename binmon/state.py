@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from binmon.config.places import is_there
 from binmon.errors import ConfigError, RetryError
 
 _SCHEMA = """
@@ -157,7 +158,8 @@ def _is_denied(path: Path, error: sqlite3.Error | OSError) -> bool:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return True
         case sqlite3.SQLITE_CANTOPEN:
-            return not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK)
+            nearest, is_effective = path if is_there(path) else path.parent, os.access in os.supports_effective_ids
+            return not os.access(nearest, os.R_OK | os.W_OK, effective_ids=is_effective)
     return False
 
 

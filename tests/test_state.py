@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from binmon.config.places import is_there
+from binmon.config.running import last_noted
 from binmon.errors import ConfigError
+from binmon.latency.ledger import LedgerReader
 from binmon.net.ledger import RateLedger
-from binmon.state import State, StateFailed
+from binmon.state import State, StateDenied, StateFailed
 
 
 def test_a_ban_is_kept_over_a_restart(tmp_path: Path) -> None:
@@ -31,6 +36,36 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("this is not a database, but it is long enough to look at" * 100)
     with pytest.raises(ConfigError, match=r"state\.path.*writable SQLite"):
         State(path)
+
+
+@pytest.fixture
+def shut() -> Iterator[Path]:
+    """A directory that this user may not look into; root becomes somebody else meanwhile."""
+    with tempfile.TemporaryDirectory() as place:  # not below tmp_path, where only its owner may look
+        directory, user = Path(place) / "shut", os.geteuid()
+        directory.mkdir()
+        (directory / "state.db").touch()
+        Path(place).chmod(0o755)
+        directory.chmod(0)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield directory
+        finally:
+            os.seteuid(user)
+            directory.chmod(0o700)
+
+
+def test_where_this_user_may_not_look_everybody_says_so(shut: Path) -> None:
+    path = shut / "state.db"
+    assert is_there(path), "nobody may take it for missing"
+    with pytest.raises(StateDenied, match=r"state\.path.*writable SQLite"):
+        State(path)
+    with pytest.raises(StateDenied, match=r"state\.path.*Permission denied"):
+        State(shut / "deeper" / "state.db")
+    for read in (last_noted, LedgerReader):
+        with pytest.raises(ConfigError, match=r"state\.path.*unable to open"):
+            read(path)
 
 
 STEPS = (

@@ -323,11 +323,12 @@ def _history(given: Any, loaded: Any) -> int:
     from datetime import UTC, datetime
     from pathlib import Path
 
+    from binmon.config.places import is_there
     from binmon.execution.history import ExecutionHistory
     from binmon.state import State
 
     path, orders = Path(loaded.config.state.path), []
-    if path.exists():  # a look is no reason to make one
+    if is_there(path):  # a look is no reason to make one
         state = State(path)
         try:
             orders = ExecutionHistory(state).newest(_SHOWN)

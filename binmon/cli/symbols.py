@@ -178,7 +178,9 @@ def _compare(
 
 def _known(path: Path, venue: str) -> dict[str, KnownSymbol]:
     """What the state database knows; nothing where there is none, or it cannot be read: a list is no reason to make one."""
-    if not path.exists():
+    from binmon.config.places import is_there
+
+    if not is_there(path):
         return {}
     try:
         with _tables(path) as tables:

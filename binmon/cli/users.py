@@ -75,12 +75,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: Arguments) -> int:
     """Do it. Raises ConfigError with one line for what is wrong with the name, the password or the state database."""
+    from binmon.config.places import is_there
     from binmon.dashboard.accounts import AccountRefused, Accounts
     from binmon.state import State
 
     path = Path(args.load_config().state.path)
     action: str = args.action
-    if action != "add" and not path.exists():
+    if action != "add" and not is_there(path):
         raise ConfigError(f"there is no state database {path}, so there are no accounts", key="state.path")
     state = State(path)
     try:

@@ -21,6 +21,7 @@ import yaml
 from binmon.config.checks import problems
 from binmon.config.decoding import Decoder
 from binmon.config.documents import compose
+from binmon.config.places import is_there
 from binmon.config.schema import Config, Section, Sink, fields_with_secrecy, masked
 from binmon.errors import ConfigError
 
@@ -95,7 +96,7 @@ def config_hash(config: Config) -> str:
 
 def _search() -> Path:
     for path in SEARCHED:
-        if path.exists():
+        if is_there(path):
             return path
     looked = " nor ".join(str(path) for path in SEARCHED)
     raise ConfigError(f"no configuration: neither {looked} exists, expected one of them or -c FILE")
@@ -113,7 +114,7 @@ def _read(path: Path, expected: str) -> str:
 
 
 def _dotenv(path: Path) -> dict[str, str]:
-    if not path.exists():
+    if not is_there(path):
         return {}
     text = _read(path, "expected NAME=value lines")
     values = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
@@ -164,7 +165,7 @@ def _credential(directory: str | None, name: str) -> str:
     if not directory:
         return ""
     path = Path(directory) / name
-    return _read(path, "expected a systemd credential").strip() if path.exists() else ""
+    return _read(path, "expected a systemd credential").strip() if is_there(path) else ""
 
 
 def _variable(venue: Section, key: str) -> str:

@@ -1,10 +1,18 @@
-"""Whether a configured directory can be used."""
+"""Whether a configured file or directory is there, or can be used."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. Where this user may not look it counts as there: whoever opens it is told why not."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def why_unwritable(directory: Path) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from binmon.config.loading import LoadedConfig, effective
+from binmon.config.places import is_there
 from binmon.config.plan import Started
 from binmon.config.schema import Config
 from binmon.errors import ConfigError
@@ -67,7 +68,7 @@ def note_running(state: State, loaded: LoadedConfig, started: Started | None = N
 def last_noted(path: Path) -> NotedConfig:
     """What the daemon on the state database ``path`` runs, or ran last. Raises ConfigError when that is not known."""
     unknown = f"{path}: no daemon has noted its configuration there; expected --against FILE, the file that it runs"
-    if not path.exists():
+    if not is_there(path):
         raise ConfigError(unknown, key="state.path")
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
+from binmon.config.places import is_there
 from binmon.errors import BinmonError, ConfigError
 from binmon.latency.effects import OpenOrder
 from binmon.latency.measurement import Measurement, OrderClass
@@ -146,7 +147,7 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         """Raises ConfigError when there is no ledger at ``path``."""
         self._path = path
-        if not path.is_file():
+        if not is_there(path):
             raise ConfigError(f"expected the state database of a daemon, and there is no file {path}", key="state.path")
         self._connection = self._open("mode=ro")
         try:
@@ -155,7 +156,7 @@ class LedgerReader:
             self._connection.close()
             # Beside a database that nobody has open, SQLite wants to make files, which it may not be allowed to. What
             # nobody writes may be read without them; where there is a journal, somebody does.
-            if path.with_name(f"{path.name}-wal").exists():
+            if is_there(path.with_name(f"{path.name}-wal")):
                 raise self._wrong(error) from None
             self._connection = self._open("mode=ro&immutable=1")
             with self._or_say():

@@ -23,6 +23,7 @@ from typing import Any, Self
 import msgspec
 
 from binmon.config.loading import LoadedConfig
+from binmon.config.places import is_there
 from binmon.config.schema import BookSelection, Config, ListingsConfig, VenueName, WatchConfig
 from binmon.core.backoff import Backoff, BackoffPolicy
 from binmon.core.channel import Channel, Overflow
@@ -410,7 +411,7 @@ def _venue_name(venue: str) -> VenueName:
 def _state_of(path: Path) -> State:
     """The state database, for the bans in it. Where there is none, or it is not ours to open, one in memory: a look leaves
     no files behind."""
-    if path.exists():
+    if is_there(path):
         try:
             return State(path)
         except ConfigError:

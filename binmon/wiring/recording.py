@@ -26,7 +26,6 @@ from binmon.wiring.ground import Ground
 # four rows of each are four seconds of a disk that does not answer.
 _ROWS, _ROWS_A_BOOK, _MOST_ROWS = 512, 4, 8_192
 
-
 log = structlog.get_logger("binmon.daemon")
 
 

@@ -9,7 +9,6 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import requests
 import yaml
 
 from binmon.sandbox.server import Sandbox
+from tests.ports import held_port
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 60.0
@@ -54,13 +54,7 @@ def held_ports() -> Iterator[dict[str, int]]:
     """Ports for a sandbox that comes and goes, by the options that name them: nobody else gets them meanwhile."""
     names = ("rest_port", "stream_port", "ws_api_port", "bybit_port")
     with ExitStack() as held:
-        found = {}
-        for name in names:
-            one = held.enter_context(socket.socket())
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
-            found[name] = one.getsockname()[1]
-        yield found
+        yield {name: held.enter_context(held_port()) for name in names}
 
 
 def fault(sandbox: Sandbox, kind: str, **options: Any) -> None:

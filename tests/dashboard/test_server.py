@@ -15,6 +15,7 @@ from binmon.dashboard.page_worker import PageFailed, PageWorker
 from binmon.dashboard.server import DashboardServer
 from binmon.errors import ConfigError, RetryError
 from tests.dashboard.site import Browser, Site, until
+from tests.ports import held_port
 
 TCP_CLOSE = 7  # tcp_states.h
 
@@ -231,10 +232,7 @@ def test_it_serves_again_after_a_failure() -> None:
 
 
 def test_a_server_that_never_runs_gives_its_port_back() -> None:
-    with socket.socket() as held:  # so that nobody else gets the port meanwhile
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    with held_port() as port:
         server = DashboardServer("server", f"127.0.0.1:{port}", nothing)
         with pytest.raises(OSError, match="in use"):
             socket.create_server(server.address).close()

@@ -21,6 +21,7 @@ from binmon.errors import Banned, BinmonError, NotSent, RateLimited, RequestRefu
 from binmon.messages import Priority
 from binmon.net.ledger import RateLedger
 from binmon.net.rest import Letter, RestSession
+from tests.ports import held_port
 
 MID = 1_800_000_030.0
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -348,9 +349,8 @@ def test_an_escaped_signature_is_not_shown_either(wire: Wire) -> None:
 
 def test_certainly_not_sent() -> None:
     told = []
-    with socket.socket() as held, pytest.raises(NotSent) as caught:
-        held.bind(("127.0.0.1", 0))  # a port that nobody listens at, and nobody else gets meanwhile
-        rest = session(f"http://127.0.0.1:{held.getsockname()[1]}")
+    with held_port() as port, pytest.raises(NotSent) as caught:
+        rest = session(f"http://127.0.0.1:{port}")
         send(rest, "DELETE", departure=lambda *when: told.append(when))
     assert not told and "Connection refused" in str(caught.value)
     assert SIGNATURE not in shown(caught.value) and KEY not in shown(caught.value)

@@ -317,18 +317,6 @@ class Ahead:
         return getattr(time, name)
 
 
-@pytest.fixture
-def ahead(monkeypatch):
-    """Give a module a clock that can be put forward: ``ahead(module)``."""
-
-    def ahead(module):
-        clock = Ahead()
-        monkeypatch.setattr(module, "time", clock)
-        return clock
-
-    return ahead
-
-
 class Standing:
     """The monotonic clock of a module, which stands still but for what a test does to ``now``."""
 
@@ -339,16 +327,25 @@ class Standing:
         return self.now
 
 
-@pytest.fixture
-def standing(monkeypatch):
-    """Give a module a clock that stands still: ``standing(module)``."""
-
-    def standing(module):
-        clock = Standing()
+def _giver(monkeypatch, kind):
+    def give(module):
+        clock = kind()
         monkeypatch.setattr(module, "time", clock)
         return clock
 
-    return standing
+    return give
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """Give a module a clock that can be put forward: ``ahead(module)``."""
+    return _giver(monkeypatch, Ahead)
+
+
+@pytest.fixture
+def standing(monkeypatch):
+    """Give a module a clock that stands still: ``standing(module)``."""
+    return _giver(monkeypatch, Standing)
 
 
 @pytest.fixture

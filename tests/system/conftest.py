@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.system.ports import refusing_port
+from tests.ports import held_port
 
 PATIENCE_S = 60.0
 """How long a test waits for what it looks at: machines are slow when several tests run at once."""
@@ -140,7 +140,7 @@ def finish(process: DaemonProcess) -> None:
     left = list((process.directory / "data" / "segments").glob("*.segment"))
     if not left or not process.events("worker.late"):
         return
-    with refusing_port() as port:
+    with held_port() as port:
         config = configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"])
         again = DaemonProcess(config, process.directory)
         try:

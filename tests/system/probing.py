@@ -9,10 +9,8 @@ from typing import Any
 import requests
 
 from binmon.sandbox.server import Sandbox
-from tests.system.conftest import DaemonProcess, configuration
+from tests.system.conftest import PATIENCE_S, DaemonProcess, configuration
 from tests.system.witness import inject
-
-_PATIENCE_S = 60.0
 
 
 def probing(venue: Sandbox, **latency: Any) -> dict[str, Any]:
@@ -69,7 +67,7 @@ def noted(process: DaemonProcess) -> set[str]:
 
 def venue_orders(venue: Sandbox) -> dict[str, dict[str, Any]]:
     """The venue's own ledger, by client order id. Fails when an id came twice."""
-    answer = requests.get(f"{venue.rest_url}/sandbox/orders", timeout=_PATIENCE_S).json()
+    answer = requests.get(f"{venue.rest_url}/sandbox/orders", timeout=PATIENCE_S).json()
     rows = answer["orders"] if isinstance(answer, dict) else answer
     found = {row["clientOrderId"]: row for row in rows}
     assert len(found) == len(rows), "an order was sent twice"

@@ -16,8 +16,8 @@ import yaml
 
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
+from tests.ports import held_port
 from tests.system.conftest import DaemonProcess, configuration
-from tests.system.ports import refusing_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -96,7 +96,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_venue_is_a_found_problem(tmp_path: Path) -> None:
-    with refusing_port() as port:
+    with held_port() as port:
         config = configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"])
         done = binmon(tmp_path, "check", "--connect", config=config)
     assert done.returncode == 3
@@ -121,7 +121,7 @@ def test_check_of_a_good_configuration(tmp_path: Path, venue: Sandbox) -> None:
 
 
 def test_a_venue_that_is_away_at_the_start_is_waited_for(daemon: Callable[..., DaemonProcess]) -> None:
-    with refusing_port() as port:
+    with held_port() as port:
         process = daemon(configuration(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", ["BTCUSDT"]))
         process.wait_for("venue.unreachable", count=2)
         assert process.stop() == 0 and process.stop_took_s < 5

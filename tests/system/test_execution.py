@@ -24,8 +24,8 @@ from binmon.execution.router import Moved, Sent
 from binmon.execution.settlement import settle
 from binmon.wiring.execution import Floor
 from tests.execution.floor import BUY, SELL, SYMBOLS, Exchange, exchange, wish
+from tests.ports import free_port
 from tests.system.conftest import DaemonProcess
-from tests.system.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 ORDERS = int(os.environ.get("BINMON_EXECUTION_ORDERS", "60"))

@@ -21,7 +21,7 @@ from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
 from binmon.telemetry.events import LEVELS, unlike_the_vocabulary
 from tests.alerts.servers import WebhookServer
-from tests.system.conftest import DaemonProcess
+from tests.system.conftest import PATIENCE_S, DaemonProcess
 from tests.system.probing import probing
 from tests.system.witness import inject
 
@@ -30,7 +30,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 Start = Callable[..., DaemonProcess]
 Config = dict[str, Any]
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-PATIENCE_S = 60.0
 
 # What the faults below must have led to; nothing is proven of an event that never came.
 MET = {

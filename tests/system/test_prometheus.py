@@ -21,8 +21,8 @@ import yaml
 
 from binmon.sandbox.options import SandboxOptions
 from binmon.sandbox.server import Sandbox
-from tests.system.conftest import DaemonProcess
-from tests.system.ports import free_port
+from tests.ports import free_port
+from tests.system.conftest import PATIENCE_S, DaemonProcess
 from tests.system.probing import probing
 from tests.system.witness import inject
 
@@ -33,7 +33,6 @@ SHIPPED = ROOT / "docs" / "prometheus"
 RULES_TEST = Path(__file__).with_name("prometheus_rules_test.yml")
 ROTATIONS = 3
 FIRED = "BinmonOrdersLost"
-_PATIENCE_S = 60.0
 
 # What `promtool check metrics` finds and what is meant, with the reason.
 EXCEPTIONS: dict[str, str] = {}
@@ -49,7 +48,7 @@ def program(name: str) -> str:
     return path
 
 
-def until(true: Callable[[], Any], what: str, within_s: float = _PATIENCE_S) -> Any:
+def until(true: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
     """The first answer that is true, asked again until then. A refused connection is no answer yet, nor is silence."""
     end = time.monotonic() + within_s
     answer: Any = None

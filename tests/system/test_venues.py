@@ -17,8 +17,8 @@ import yaml
 
 from binmon.recorder.reader import BookDataset
 from binmon.recorder.verify import verify
+from tests.ports import held_port
 from tests.system.conftest import DaemonProcess, finish
-from tests.system.ports import refusing_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
@@ -144,7 +144,7 @@ def _stands(process: DaemonProcess, symbol: str) -> bool:
 
 def test_a_venue_that_is_down_holds_up_no_other(venues: BothVenues, daemon: Start) -> None:
     config = of(venues.ready)
-    with refusing_port() as port:
+    with held_port() as port:
         config["venues"]["bybit"]["endpoints"]["rest"] = f"http://127.0.0.1:{port}"
         process = daemon(config)
         synced(process, "binance")

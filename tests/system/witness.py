@@ -19,9 +19,9 @@ import requests
 import websocket
 
 import binmon
+from tests.system.conftest import PATIENCE_S
 
 _LIMIT = 5000
-_PATIENCE_S = 60.0
 _BADGE = "witness@trade"  # a stream of no symbol, by which the venue's list of connections shows the witness
 
 
@@ -56,13 +56,13 @@ class VenueProcess:
     def __exit__(self, *exception: object) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(_PATIENCE_S)
+        self.process.wait(PATIENCE_S)
         self.process.stdout.close()
 
 
 def inject(venue: Addresses, kind: str, **options: Any) -> dict[str, Any]:
     """Arm a fault; fails the test when the sandbox does not understand it."""
-    answer = requests.post(f"{venue.rest_url}/sandbox/faults", json={"kind": kind, **options}, timeout=_PATIENCE_S)
+    answer = requests.post(f"{venue.rest_url}/sandbox/faults", json={"kind": kind, **options}, timeout=PATIENCE_S)
     done: dict[str, Any] = answer.json()
     assert done.get("ok"), done
     return done
@@ -70,14 +70,14 @@ def inject(venue: Addresses, kind: str, **options: Any) -> dict[str, Any]:
 
 def state(venue: Addresses) -> dict[str, Any]:
     """What the sandbox says of itself."""
-    answer: dict[str, Any] = requests.get(f"{venue.rest_url}/sandbox/state", timeout=_PATIENCE_S).json()
+    answer: dict[str, Any] = requests.get(f"{venue.rest_url}/sandbox/state", timeout=PATIENCE_S).json()
     return answer
 
 
 def depth(venue: Addresses, symbol: str, limit: int = _LIMIT) -> dict[str, Any]:
     """The venue's book now, by REST."""
     parameters: dict[str, Any] = {"symbol": symbol, "limit": limit}
-    answer = requests.get(f"{venue.rest_url}/api/v3/depth", params=parameters, timeout=_PATIENCE_S)
+    answer = requests.get(f"{venue.rest_url}/api/v3/depth", params=parameters, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     book: dict[str, Any] = answer.json()
     return book
@@ -94,7 +94,7 @@ class Witness:
         self._venue = venue
         streams.append(_BADGE)
         self.socket = websocket.create_connection(
-            f"{venue.stream_url}/stream?streams={'/'.join(streams)}", timeout=_PATIENCE_S
+            f"{venue.stream_url}/stream?streams={'/'.join(streams)}", timeout=PATIENCE_S
         )
         self.events: dict[str, list[dict[str, Any]]] = {symbol: [] for symbol in symbols}
         self.snapshots: dict[str, dict[str, Any]] = {}

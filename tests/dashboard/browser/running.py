@@ -20,7 +20,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
 from tests.dashboard.serve import PASSWORD, USER
-from tests.system.ports import free_port
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[3]
 READY_WITHIN_S = 180.0

@@ -1,4 +1,4 @@
-"""Ports of loopback for a test: one to listen on later, and one on which nobody ever answers."""
+"""Ports of loopback for a test: one to listen on later, and one that is kept from everybody else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def refusing_port() -> Iterator[int]:
-    """A port that refuses connections: it is held, so that nobody comes to listen there."""
+def held_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else gets meanwhile; who asks for it by number may listen there."""
     with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
