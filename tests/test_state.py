@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from binmon.errors import ConfigError
 from binmon.latency.ledger import LedgerReader
 from binmon.net.ledger import RateLedger
 from binmon.state import State, StateDenied, StateFailed
+from tests.users import open_to_all, somebody_else
 
 
 def test_a_ban_is_kept_over_a_restart(tmp_path: Path) -> None:
@@ -40,20 +40,15 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def shut() -> Iterator[Path]:
-    """A directory that this user may not look into; root becomes somebody else meanwhile."""
-    with tempfile.TemporaryDirectory() as place:  # not below tmp_path, where only its owner may look
-        directory, user = Path(place) / "shut", os.geteuid()
+    """A directory that this user may not look into."""
+    with open_to_all() as place:
+        directory = place / "shut"
         directory.mkdir()
         (directory / "state.db").touch()
-        Path(place).chmod(0o755)
         directory.chmod(0)
-        if user == 0:
-            os.seteuid(65534)
-        try:
+        with somebody_else():
             yield directory
-        finally:
-            os.seteuid(user)
-            directory.chmod(0o700)
+        directory.chmod(0o700)
 
 
 def test_where_this_user_may_not_look_everybody_says_so(shut: Path) -> None:

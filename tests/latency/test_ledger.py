@@ -21,6 +21,7 @@ from binmon.latency.ledger import LedgerReader, LedgerRefused, ProbeLedger, curr
 from binmon.latency.measurement import Measurement, OrderClass
 from binmon.state import State
 from tests.latency.messages import MS, WALL, S, measurement, request
+from tests.users import open_to_all, somebody_else
 
 ROOT = Path(__file__).parents[2]
 ALWAYS = (0, 2**63 - 1)
@@ -171,20 +172,22 @@ def test_a_reader_changes_nothing(state: State, path: Path) -> None:
     reader.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written(path: Path) -> None:
-    state = State(path)
-    ledger = ProbeLedger(state)
-    ledger.note(request("o0"), WALL, 0)
-    ledger.settle(measurement(0))
-    state.close()
-    path.parent.chmod(0o500)
-    try:
-        reader = LedgerReader(path)
-        assert len(reader.between(*ALWAYS)) == 1
-        reader.close()
-    finally:
-        path.parent.chmod(0o700)
+def test_a_directory_that_may_not_be_written() -> None:
+    with open_to_all() as place:
+        path = place / "state.db"
+        state = State(path)
+        ledger = ProbeLedger(state)
+        ledger.note(request("o0"), WALL, 0)
+        ledger.settle(measurement(0))
+        state.close()
+        place.chmod(0o555)
+        with somebody_else():
+            with pytest.raises(PermissionError):
+                (place / "another").touch()
+            reader = LedgerReader(path)
+            assert len(reader.between(*ALWAYS)) == 1
+            reader.close()
+        place.chmod(0o755)
 
 
 def test_no_ledger(tmp_path: Path, state: State, path: Path) -> None:
